@@ -1,0 +1,1 @@
+//! The words that a TEMPOS plugin and its host share.

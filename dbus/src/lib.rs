@@ -1,0 +1,1 @@
+//! The D-Bus door of a TEMPOS node, and temposctl.

@@ -1,0 +1,28 @@
+//! The orders that one may give a node, and its answers: plain data.
+//!
+//! Every door (Lua, D-Bus, the node file) only translates into these types, so that each rule is
+//! checked once and every door gives the same answer to the same mistake.
+//! This room does no I/O, knows no plugin, and never asks who is calling.
+
+pub mod command;
+pub mod level;
+pub mod mistake;
+pub mod names;
+pub mod node;
+pub mod notice;
+pub mod object;
+pub mod schema;
+pub mod topic;
+pub mod units;
+pub mod value;
+pub mod workflow;
+
+pub use command::{Command, Finding, Order, Reply, Verdict};
+pub use level::{FullQueue, LevelSpec, NetworkMarks, QueueSettings, Scheduler};
+pub use mistake::{Mistake, Origin, Refusal, RefusalKind};
+pub use node::Node;
+pub use notice::Notice;
+pub use object::{Condition, Figure, Figures, Kind, ObjectState};
+pub use topic::{ChannelSpec, EventFormat, GroupSpec, Pick, TopicSpec};
+pub use value::Value;
+pub use workflow::{CallSpec, WorkflowSpec};

@@ -1,0 +1,281 @@
+//! Every key that a wiring script may use: one table, from which the key check, the editor stubs and
+//! the manual are made, so that they cannot drift apart.
+
+/// What a key holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyKind {
+    /// `true` or `false`.
+    Flag,
+    /// A whole number from `min` to `max`.
+    Integer {
+        /// The least.
+        min: i64,
+        /// The most.
+        max: i64,
+    },
+    /// A text.
+    Text,
+    /// A duration with its unit ("2ms").
+    Duration,
+    /// A size with its unit ("16MiB").
+    Size,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A list of whole numbers.
+    Integers,
+    /// A nested table whose keys are those of the named constructor.
+    Table(&'static str),
+    /// One channel.
+    Channel,
+    /// A list of channels.
+    Channels,
+    /// A list of groups, or of channels (each then a group of its own).
+    Groups,
+}
+
+/// One key of a constructor.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// The key.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: KeyKind,
+    /// Whether it must be given.
+    pub required: bool,
+    /// The default, as a user would write it; empty where there is none.
+    pub default: &'static str,
+    /// One line of help.
+    pub help: &'static str,
+}
+
+/// One constructor of the Lua module, or a nested table of one.
+#[derive(Clone, Copy, Debug)]
+pub struct Constructor {
+    /// Its name: `qos`, `topic`, `qos.queue`, …
+    pub name: &'static str,
+    /// One line of help.
+    pub help: &'static str,
+    /// Its keys.
+    pub keys: &'static [Key],
+    /// Whether keys that are not listed go to the plugin that the table names, to be checked against
+    /// that plugin's option table.
+    pub open: bool,
+}
+
+const fn key(name: &'static str, kind: KeyKind, default: &'static str, help: &'static str) -> Key {
+    Key { name, kind, required: false, default, help }
+}
+
+const fn required(name: &'static str, kind: KeyKind, help: &'static str) -> Key {
+    Key { name, kind, required: true, default: "", help }
+}
+
+/// All constructors.
+pub const CONSTRUCTORS: &[Constructor] = &[
+    Constructor {
+        name: "qos",
+        help: "Declares a QoS level: a lane with its own threads, queue and marks on the network.",
+        open: false,
+        keys: &[
+            key(
+                "rank",
+                KeyKind::Integer { min: 0, max: 255 },
+                "100",
+                "A higher rank is served before a lower one (strict 200, best-effort 50).",
+            ),
+            key(
+                "scheduler",
+                KeyKind::Word(&["other", "rr", "fifo", "deadline"]),
+                "\"other\"",
+                "How the system schedules the lane's threads.",
+            ),
+            key(
+                "priority",
+                KeyKind::Integer { min: 1, max: 99 },
+                "",
+                "Real-time priority of the queue worker (rr, fifo).",
+            ),
+            key(
+                "function_priority",
+                KeyKind::Integer { min: 1, max: 99 },
+                "",
+                "Real-time priority of the function workers; one below the queue worker's.",
+            ),
+            key(
+                "force",
+                KeyKind::Flag,
+                "false",
+                "Allows priority 99, which belongs to the kernel's watchdogs.",
+            ),
+            key("nice", KeyKind::Integer { min: -20, max: 19 }, "0", "Nice value (other)."),
+            key("runtime", KeyKind::Duration, "", "CPU time in each period (deadline)."),
+            key("deadline", KeyKind::Duration, "", "Time within which the runtime is given (deadline)."),
+            key("period", KeyKind::Duration, "", "The period (deadline)."),
+            key("cpus", KeyKind::Integers, "{}", "CPUs that the lane's threads may run on; empty: all."),
+            key("workers", KeyKind::Integer { min: 1, max: 64 }, "1", "Function workers of the lane."),
+            key(
+                "batch",
+                KeyKind::Integer { min: 1, max: 64 },
+                "32",
+                "Most events moved by one call to a channel (strict: 1).",
+            ),
+            key("event_max", KeyKind::Size, "\"64KiB\"", "Largest event of this level."),
+            key("queue", KeyKind::Table("qos.queue"), "", "The queue of the level."),
+            key("network", KeyKind::Table("qos.network"), "", "What the adapters ask of the network."),
+        ],
+    },
+    Constructor {
+        name: "qos.queue",
+        help: "The queue of a level.",
+        open: true,
+        keys: &[
+            key("policy", KeyKind::Text, "\"fifo\"", "The queue policy plugin."),
+            key("capacity", KeyKind::Integer { min: 1, max: 1_048_576 }, "4096", "Most events waiting."),
+            key(
+                "bytes",
+                KeyKind::Size,
+                "\"4MiB\"",
+                "Most bytes of payload waiting; the size of the lane's event pool.",
+            ),
+            key(
+                "full",
+                KeyKind::Word(&["block", "drop-oldest", "drop-new"]),
+                "\"drop-oldest\"",
+                "What happens when it is full (strict: drop-new).",
+            ),
+            key("ttl", KeyKind::Duration, "", "Events older than this are dropped."),
+        ],
+    },
+    Constructor {
+        name: "qos.network",
+        help: "What the adapters ask of the network for a level.",
+        open: false,
+        keys: &[
+            key(
+                "socket_priority",
+                KeyKind::Integer { min: 0, max: 15 },
+                "0",
+                "SO_PRIORITY; above 6 needs CAP_NET_ADMIN.",
+            ),
+            key("dscp", KeyKind::Integer { min: 0, max: 63 }, "0", "Differentiated services code point."),
+            key("pcp", KeyKind::Integer { min: 0, max: 7 }, "0", "VLAN priority code point."),
+        ],
+    },
+    Constructor {
+        name: "topic",
+        help: "Declares a topic: ingress channels, the queue of its level, egress channels.",
+        open: false,
+        keys: &[
+            key("qos", KeyKind::Text, "\"best-effort\"", "The level of its events."),
+            key("ingress", KeyKind::Channels, "{}", "Where its events come from."),
+            key(
+                "egress",
+                KeyKind::Groups,
+                "{}",
+                "Where they go: subscription groups, or channels that each get every event.",
+            ),
+            key(
+                "rank",
+                KeyKind::Integer { min: 0, max: 255 },
+                "128",
+                "Its place among the topics of its lane (policy priority).",
+            ),
+            key(
+                "weight",
+                KeyKind::Integer { min: 1, max: 1000 },
+                "1",
+                "Its share among the topics of its lane (policy drr).",
+            ),
+            key(
+                "deadline",
+                KeyKind::Duration,
+                "",
+                "An event that leaves later than this after its arrival is counted as late.",
+            ),
+            key("ttl", KeyKind::Duration, "", "Overrides the level's time to live."),
+        ],
+    },
+    Constructor {
+        name: "group",
+        help: "A subscription group: one of its members gets each event. Members are the list part of the table.",
+        open: false,
+        keys: &[key(
+            "pick",
+            KeyKind::Word(&["round-robin", "least-loaded", "hash", "sticky"]),
+            "\"round-robin\"",
+            "How the member is chosen.",
+        )],
+    },
+    Constructor {
+        name: "channel",
+        help: "A channel of an adapter: tempos.udp { … }, tempos.unix { … }, tempos.channel(\"ADAPTER\", { … }).",
+        open: true,
+        keys: &[
+            key("name", KeyKind::Text, "", "Its name; TOPIC/in/N or TOPIC/GROUP/N by default."),
+            key("qos", KeyKind::Text, "", "The level of this endpoint, where it is not the topic's."),
+            key(
+                "format",
+                KeyKind::Word(&["raw", "event"]),
+                "\"raw\"",
+                "Whether frames are bare payloads or carry the event header.",
+            ),
+        ],
+    },
+    Constructor {
+        name: "workflow",
+        help: "Declares a workflow: topic → function → topic.",
+        open: false,
+        keys: &[
+            required("from", KeyKind::Text, "The topic whose events it works on."),
+            key("to", KeyKind::Text, "", "The topic that its output goes to."),
+            key(
+                "group",
+                KeyKind::Text,
+                "",
+                "The subscription group that it is a member of; one of its own by default.",
+            ),
+            required("call", KeyKind::Table("workflow.call"), "The function."),
+        ],
+    },
+    Constructor {
+        name: "workflow.call",
+        help: "A function and how it is invoked.",
+        open: true,
+        keys: &[
+            required("method", KeyKind::Text, "The invocation method plugin: dlf, …"),
+            required("file", KeyKind::Text, "The function's file; relative to the script."),
+            key("warm", KeyKind::Integer { min: 0, max: 1024 }, "1", "Instances kept ready."),
+            key(
+                "deadline",
+                KeyKind::Duration,
+                "",
+                "The function is stopped or reported late after this long.",
+            ),
+            key(
+                "memory",
+                KeyKind::Size,
+                "",
+                "Most memory of an instance, where the method can hold it to that.",
+            ),
+            key("output_max", KeyKind::Size, "\"64KiB\"", "Largest output."),
+            key(
+                "concurrency",
+                KeyKind::Integer { min: 1, max: 64 },
+                "1",
+                "Events that it may work on at once; 1 keeps their order.",
+            ),
+            key(
+                "inline",
+                KeyKind::Flag,
+                "false",
+                "Runs on the queue worker itself: for a function that is short and never waits.",
+            ),
+        ],
+    },
+];
+
+/// The constructor of that name.
+pub fn constructor(name: &str) -> Option<&'static Constructor> {
+    CONSTRUCTORS.iter().find(|c| c.name == name)
+}

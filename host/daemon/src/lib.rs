@@ -1,0 +1,1 @@
+//! The TEMPOS daemon: reads the node file, assembles the rooms, waits, drains.

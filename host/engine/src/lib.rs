@@ -1,0 +1,1 @@
+//! The TEMPOS node: lanes, plugins, wiring.

@@ -1,0 +1,1 @@
+//! Wiring scripts: Lua in, commands out.

@@ -1,0 +1,1 @@
+//! The proof that the node runs, from outside.
