@@ -29,7 +29,7 @@ pub fn make<T>(plugin: &str, factory: impl FnOnce() -> Result<T, PluginError>) -
 
 /// Makes the `.so` that this crate builds (crate type `cdylib`) a plugin.
 ///
-/// ```ignore
+/// ```text
 /// tempos_abi::export_plugin! {
 ///     name: "udp",
 ///     summary: "Events as UDP datagrams.",

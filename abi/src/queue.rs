@@ -182,12 +182,7 @@ pub trait Queue: Send + 'static {
     fn forget(&mut self, handle: u32) -> bool;
 
     /// How many items are queued.
-    fn len(&self) -> u32;
-
-    /// Whether nothing is queued.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
+    fn queued(&self) -> u32;
 
     /// Puts a topic on hold (its receivers cannot take more now) or releases it.
     fn hold(&mut self, topic: u32, held: bool);
@@ -215,8 +210,8 @@ pub trait RawQueue: Send + 'static {
     fn next(&mut self, now_ns: u64) -> NextItem;
     /// See [`Queue::forget`].
     fn forget(&mut self, handle: u32) -> bool;
-    /// See [`Queue::len`].
-    fn len(&self) -> u32;
+    /// See [`Queue::queued`].
+    fn queued(&self) -> u32;
     /// See [`Queue::hold`].
     fn hold(&mut self, topic: u32, held: bool);
     /// See [`Queue::set_topic`].
@@ -265,8 +260,8 @@ impl<Q: Queue> RawQueue for GuardedQueue<Q> {
         self.guard.run(false, || self.inner.forget(handle))
     }
 
-    fn len(&self) -> u32 {
-        self.guard.run(0, || self.inner.len())
+    fn queued(&self) -> u32 {
+        self.guard.run(0, || self.inner.queued())
     }
 
     fn hold(&mut self, topic: u32, held: bool) {
