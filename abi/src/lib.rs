@@ -33,6 +33,7 @@ pub mod loader;
 pub mod module;
 pub mod options;
 pub mod queue;
+pub mod queue_ledger;
 
 pub use descriptor::{Descriptor, OptionKind, OptionSpec, PluginKind};
 pub use error::PluginError;
