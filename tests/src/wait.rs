@@ -1,0 +1,24 @@
+//! Waiting for something that must come, with a bound.
+
+use std::time::{Duration, Instant};
+
+/// How long anything that must happen may take before a test gives up. Generous on purpose: a test says
+/// *that* something happens; how fast is for the benches to say.
+pub const LIVENESS: Duration = Duration::from_secs(30);
+
+/// Asks again every few milliseconds until `ask` gives an answer.
+///
+/// # Panics
+/// When there is none within [`LIVENESS`], with `what` in the sentence.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    let mut pause = Duration::from_millis(2);
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < LIVENESS, "waited {LIVENESS:?} in vain for {what}");
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
