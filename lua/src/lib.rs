@@ -1,1 +1,27 @@
 //! Wiring scripts: Lua in, commands out.
+//!
+//! A script declares QoS levels, topics, groups and workflows; [`evaluate`] turns what it declared into
+//! `tempos_control` commands, or into all of its mistakes at once. Nothing here runs on an event's road,
+//! and nothing is applied: this room does not know the engine, nor what is loaded beyond the names that
+//! it is told. The rules of the sandbox are in the README of this folder.
+
+mod budget;
+mod build;
+mod check;
+mod draft;
+mod evaluate;
+mod fields;
+mod level;
+mod limits;
+mod module;
+mod pattern;
+mod require;
+mod sentence;
+mod source;
+mod strings;
+mod stubs;
+
+pub use evaluate::{ABANDONED_MAX, Known, abandoned, evaluate, evaluate_logged};
+pub use limits::Limits;
+pub use source::Source;
+pub use stubs::{manual, stubs};

@@ -1,0 +1,188 @@
+//! From checked fields to specs: one function for each constructor.
+
+use mlua::{LightUserData, Value};
+use tempos_control::schema::constructor;
+use tempos_control::{CallSpec, ChannelSpec, EventFormat, Origin, Pick, TopicSpec, WorkflowSpec, names};
+
+use crate::draft::{ChannelDraft, Draft, GroupDraft, Kind, Token, TopicDraft};
+use crate::fields::{Fields, Reader};
+use crate::level;
+
+/// Builds what the pending constructor `handle` declares; the answer is what the script gets for it.
+pub(crate) fn finish(draft: &mut Draft, handle: usize, table: &Value) -> Token {
+    let Some(pending) = draft.pending.get_mut(handle) else { return Token::Wrong };
+    let (kind, name, origin) = (pending.kind, pending.name.clone(), pending.origin.clone());
+    let folder = pending.folder.clone();
+    let again = std::mem::replace(&mut pending.finished, true);
+    if kind == Kind::Channel {
+        return channel(draft, &name, table, origin);
+    }
+    let subject = format!("{} {name:?}", kind.word());
+    if again && kind != Kind::Group {
+        draft.mistakes.note(&origin, format!("{subject}: it was given a second table"));
+        return Token::Wrong;
+    }
+    let mut wrong = Vec::new();
+    if let Err(sentence) = names::check(kind.word(), &name) {
+        wrong.push(sentence);
+    }
+    let mut fields = read(draft, kind.word(), &subject, table, &mut wrong);
+    let token = match kind {
+        Kind::Qos => {
+            let level = level::build(&name, &subject, &mut fields, &origin, &mut wrong);
+            draft.levels.push(level);
+            Token::Wrong
+        }
+        Kind::Topic => {
+            let topic = topic(&name, &mut fields, &origin);
+            draft.topics.push(topic);
+            Token::Wrong
+        }
+        Kind::Workflow => {
+            let folder = folder.as_deref();
+            let workflow = workflow(&name, &subject, &mut fields, &origin, folder, &mut wrong);
+            draft.workflows.push(workflow);
+            Token::Wrong
+        }
+        Kind::Group | Kind::Channel => {
+            let pick = match fields.text("pick").as_deref() {
+                Some("least-loaded") => Pick::LeastLoaded,
+                Some("hash") => Pick::Hash,
+                Some("sticky") => Pick::Sticky,
+                _ => Pick::RoundRobin,
+            };
+            let members = tokens(std::mem::take(&mut fields.list));
+            if members.iter().any(|member| matches!(member, Token::Group(_))) {
+                wrong.push(format!("{subject}: a member is a group, it must be a channel"));
+            }
+            draft.groups.push(GroupDraft { name, members, pick, origin: origin.clone(), used: None, refused: false });
+            Token::Group(draft.groups.len() - 1)
+        }
+    };
+    note_all(draft, &origin, wrong);
+    token
+}
+
+/// Builds a channel.
+pub(crate) fn channel(draft: &mut Draft, adapter: &str, table: &Value, origin: Origin) -> Token {
+    let subject = format!("{adapter} channel");
+    let mut wrong = Vec::new();
+    if let Err(sentence) = names::check("adapter", adapter) {
+        wrong.push(sentence);
+    }
+    let mut fields = read(draft, "channel", &subject, table, &mut wrong);
+    let name = fields.text("name");
+    if let Some(Err(sentence)) = name.as_deref().map(|name| names::check("channel", name)) {
+        wrong.push(sentence);
+    }
+    let format = match fields.text("format").as_deref() {
+        Some("event") => EventFormat::Event,
+        _ => EventFormat::Raw,
+    };
+    let spec = ChannelSpec {
+        name: name.unwrap_or_default(),
+        adapter: adapter.into(),
+        qos: fields.text("qos"),
+        format,
+        options: std::mem::take(&mut fields.options),
+        origin: origin.clone(),
+    };
+    draft.channels.push(ChannelDraft { spec, used: None, refused: false });
+    note_all(draft, &origin, wrong);
+    Token::Channel(draft.channels.len() - 1)
+}
+
+fn topic(name: &str, fields: &mut Fields, origin: &Origin) -> TopicDraft {
+    let mut spec = TopicSpec::named(name, origin);
+    if let Some(qos) = fields.text("qos") {
+        spec.qos = qos;
+    }
+    if let Some(rank) = fields.small("rank") {
+        spec.rank = rank;
+    }
+    if let Some(weight) = fields.small("weight") {
+        spec.weight = weight;
+    }
+    spec.deadline_ns = fields.quantity("deadline");
+    spec.time_to_live_ns = fields.quantity("ttl");
+    TopicDraft {
+        spec,
+        ingress: fields.tokens("ingress").map(tokens).unwrap_or_default(),
+        egress: fields.tokens("egress").map(tokens).unwrap_or_default(),
+    }
+}
+
+fn workflow(
+    name: &str,
+    subject: &str,
+    fields: &mut Fields,
+    origin: &Origin,
+    folder: Option<&std::path::Path>,
+    wrong: &mut Vec<String>,
+) -> WorkflowSpec {
+    let group = fields.text("group");
+    if let Some(Err(sentence)) = group.as_deref().map(|group| names::check("group", group)) {
+        wrong.push(format!("{subject}: {sentence}"));
+    }
+    let mut call = CallSpec::new("", "", origin);
+    if let Some(mut given) = fields.nested("call") {
+        if let Some(method) = given.text("method") {
+            if let Err(sentence) = names::check("method", &method) {
+                wrong.push(format!("{subject}: call: {sentence}"));
+            }
+            call.method = method;
+        }
+        match given.text("file").map(|file| Draft::absolute(&file, folder)) {
+            Some(Ok(file)) => call.file = file,
+            Some(Err(sentence)) => wrong.push(format!("{subject}: call: {sentence}")),
+            None => {}
+        }
+        call.warm = given.small("warm").unwrap_or(call.warm);
+        call.concurrency = given.small("concurrency").unwrap_or(call.concurrency);
+        call.inline = given.flag("inline").unwrap_or(call.inline);
+        call.deadline_ns = given.quantity("deadline");
+        call.memory_bytes = given.quantity("memory");
+        if let Some(bytes) = given.quantity("output_max") {
+            match u32::try_from(bytes) {
+                Ok(bytes) => call.output_bytes_max = bytes,
+                Err(_) => wrong.push(format!("{subject}: call: output_max must be less than 4GiB")),
+            }
+        }
+        call.options = std::mem::take(&mut given.options);
+    }
+    WorkflowSpec {
+        name: name.into(),
+        from: fields.text("from").unwrap_or_default(),
+        to: fields.text("to"),
+        group,
+        call,
+        origin: origin.clone(),
+    }
+}
+
+fn read(draft: &mut Draft, kind: &str, subject: &str, table: &Value, wrong: &mut Vec<String>) -> Fields {
+    let Some(spec) = constructor(kind) else { return Fields::default() };
+    let mut spilled = Vec::new();
+    let mut reader = Reader {
+        subject: subject.into(),
+        listing: kind == "group",
+        mistakes: wrong,
+        bytes: &mut draft.text_bytes,
+        spilled: &mut spilled,
+    };
+    let fields = reader.read(table, spec);
+    for token in tokens(spilled) {
+        draft.refuse(token);
+    }
+    fields
+}
+
+fn tokens(list: Vec<LightUserData>) -> Vec<Token> {
+    list.into_iter().map(Token::from_lua).collect()
+}
+
+fn note_all(draft: &mut Draft, origin: &Origin, sentences: Vec<String>) {
+    for sentence in sentences {
+        draft.mistakes.note(origin, crate::sentence::one_line(&sentence));
+    }
+}

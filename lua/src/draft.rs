@@ -1,0 +1,233 @@
+//! What the scripts of one run have declared so far, and what was wrong with it.
+
+use std::path::{Path, PathBuf};
+
+use mlua::LightUserData;
+use tempos_control::{ChannelSpec, LevelSpec, Mistake, Origin, Pick, TopicSpec, WorkflowSpec};
+
+use crate::Limits;
+use crate::sentence::Chunks;
+
+/// A channel that a script built; it counts once a topic or group holds it.
+#[derive(Debug)]
+pub(crate) struct ChannelDraft {
+    /// What it will be; its name is empty where the script gave none.
+    pub spec: ChannelSpec,
+    /// Where it was put to use.
+    pub used: Option<Origin>,
+    /// Whether it stood in a place that was refused.
+    pub refused: bool,
+}
+
+/// A group that a script built.
+#[derive(Debug)]
+pub(crate) struct GroupDraft {
+    pub name: String,
+    pub members: Vec<Token>,
+    pub pick: Pick,
+    pub origin: Origin,
+    pub used: Option<Origin>,
+    /// Whether it stood in a place that was refused.
+    pub refused: bool,
+}
+
+/// A topic, its channels and groups not yet put in.
+#[derive(Debug)]
+pub(crate) struct TopicDraft {
+    pub spec: TopicSpec,
+    pub ingress: Vec<Token>,
+    pub egress: Vec<Token>,
+}
+
+/// A constructor that has its name and waits for its table.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    /// `topic`, `qos`, …, or the name of an adapter.
+    pub kind: Kind,
+    /// The name given.
+    pub name: String,
+    /// Where it stands.
+    pub origin: Origin,
+    /// The folder of its script, for relative files.
+    pub folder: Option<PathBuf>,
+    /// Whether the table came.
+    pub finished: bool,
+}
+
+/// What a two-part constructor declares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Qos,
+    Topic,
+    Group,
+    Workflow,
+    Channel,
+}
+
+impl Kind {
+    /// Its name in the module and in sentences.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Qos => "qos",
+            Kind::Topic => "topic",
+            Kind::Group => "group",
+            Kind::Workflow => "workflow",
+            Kind::Channel => "channel",
+        }
+    }
+}
+
+/// What a script holds in its hand for a channel or a group: a light userdata, which costs no memory
+/// and which no script can make by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Token {
+    Channel(usize),
+    Group(usize),
+    /// Stands for something whose mistake has been noted already.
+    Wrong,
+}
+
+impl Token {
+    /// The form in which Lua holds it. Never null: that is what the time-out raises.
+    pub fn to_lua(self) -> LightUserData {
+        let number = match self {
+            Token::Channel(index) => (index << 2) | 1,
+            Token::Group(index) => (index << 2) | 2,
+            Token::Wrong => 3,
+        };
+        LightUserData(std::ptr::without_provenance_mut(number))
+    }
+
+    /// Back from Lua.
+    pub fn from_lua(token: LightUserData) -> Token {
+        let number = token.0.addr();
+        match number & 3 {
+            1 => Token::Channel(number >> 2),
+            2 => Token::Group(number >> 2),
+            _ => Token::Wrong,
+        }
+    }
+}
+
+/// Mistakes, bounded: what comes after the bound is only counted.
+#[derive(Debug, Default)]
+pub(crate) struct Mistakes {
+    pub list: Vec<Mistake>,
+    pub uncounted: usize,
+    most: usize,
+}
+
+impl Mistakes {
+    pub fn new(most: usize) -> Self {
+        Mistakes { list: Vec::new(), uncounted: 0, most }
+    }
+
+    pub fn add(&mut self, mistake: Mistake) {
+        if self.list.len() < self.most {
+            self.list.push(mistake);
+        } else {
+            self.uncounted += 1;
+        }
+    }
+
+    pub fn note(&mut self, origin: &Origin, sentence: impl Into<String>) {
+        self.add(Mistake::new(origin, sentence));
+    }
+
+
+    pub fn is_full(&self) -> bool {
+        self.list.len() >= self.most
+    }
+}
+
+/// Everything that a run has gathered. Only the thread of the scripts touches it.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub limits: Limits,
+    pub adapters: Vec<String>,
+    pub libraries: Vec<PathBuf>,
+    pub chunks: Chunks,
+    pub levels: Vec<LevelSpec>,
+    pub topics: Vec<TopicDraft>,
+    pub workflows: Vec<WorkflowSpec>,
+    pub channels: Vec<ChannelDraft>,
+    pub groups: Vec<GroupDraft>,
+    pub pending: Vec<Pending>,
+    pub mistakes: Mistakes,
+    pub tally: crate::source::Tally,
+    /// Where `error` was last called with something that is not a text.
+    pub raised_at: Option<Origin>,
+    /// What `print` said, bounded.
+    pub printed: Vec<(Origin, String)>,
+    /// Bytes of text taken over from the scripts: the memory bound holds for them too.
+    pub text_bytes: usize,
+    /// The folder of the script that runs.
+    pub folder: Option<PathBuf>,
+    declarations: usize,
+}
+
+impl Draft {
+    pub fn new(limits: Limits, adapters: Vec<String>, libraries: Vec<PathBuf>) -> Self {
+        Draft {
+            mistakes: Mistakes::new(limits.mistakes.max(1)),
+            limits,
+            adapters,
+            libraries,
+            chunks: Chunks::default(),
+            levels: Vec::new(),
+            topics: Vec::new(),
+            workflows: Vec::new(),
+            channels: Vec::new(),
+            groups: Vec::new(),
+            pending: Vec::new(),
+            tally: crate::source::Tally::default(),
+            raised_at: None,
+            printed: Vec::new(),
+            text_bytes: 0,
+            folder: None,
+            declarations: 0,
+        }
+    }
+
+    /// Counts one constructor call against the bounds of the run.
+    pub fn count_declaration(&mut self) -> Result<(), String> {
+        self.declarations += 1;
+        if self.declarations > self.limits.declarations {
+            return Err(format!("the wiring has more than {} declarations", self.limits.declarations));
+        }
+        if self.text_bytes > self.limits.memory_bytes {
+            let most = tempos_control::units::show_bytes(self.limits.memory_bytes as u64);
+            return Err(format!("the texts of the wiring need more than {most}"));
+        }
+        Ok(())
+    }
+
+    /// Marks a channel or group that stood in a refused place: its own sentence would only be an echo.
+    pub fn refuse(&mut self, token: Token) {
+        match token {
+            Token::Channel(at) => {
+                if let Some(channel) = self.channels.get_mut(at) {
+                    channel.refused = true;
+                }
+            }
+            Token::Group(at) => {
+                if let Some(group) = self.groups.get_mut(at) {
+                    group.refused = true;
+                }
+            }
+            Token::Wrong => {}
+        }
+    }
+
+    /// Makes a function's file absolute.
+    pub fn absolute(file: &str, folder: Option<&Path>) -> Result<String, String> {
+        if file.is_empty() {
+            return Err("file is empty, it must be the path of the function".into());
+        }
+        match folder {
+            _ if Path::new(file).is_absolute() => Ok(file.to_owned()),
+            Some(folder) => Ok(folder.join(file).to_string_lossy().into_owned()),
+            None => Err(format!("file {file:?} is relative, and this text has no folder; give its full path")),
+        }
+    }
+}

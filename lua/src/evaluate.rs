@@ -1,0 +1,312 @@
+//! One run: scripts in, commands or mistakes out, within the limits whatever the scripts do.
+//!
+//! The scripts run on a thread of their own that holds nothing of the node. Where it cannot be stopped,
+//! because it is inside one long operation of the Lua library, it is left to itself and counted.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
+use tempos_control::units::show_ns;
+use tempos_control::{Command, Mistake, Origin};
+
+use crate::budget::{self, Pulse};
+use crate::draft::Draft;
+use crate::module::{SANDBOX_CHUNK, Shared, locked, natives};
+use crate::sentence::Ending;
+use crate::source::{Script, read};
+use crate::{Limits, Source, check, require};
+
+/// Most threads that may be left to themselves; with so many, no further script is run.
+pub const ABANDONED_MAX: usize = 4;
+/// Room for the 200 nested C calls that Lua allows (LUAI_MAXCCALLS), callbacks included.
+const STACK_BYTES: usize = 8 << 20;
+/// How often the waiting thread looks for a sign of life.
+const LOOK: Duration = Duration::from_millis(20);
+/// Scripts give way to the node's own threads, best-effort lanes included.
+const NICE: i32 = 10;
+
+static ABANDONED: AtomicUsize = AtomicUsize::new(0);
+
+/// What the scripts may rely on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Names of the adapters that are loaded: each is a constructor, `tempos.udp { … }`.
+    /// `tempos.channel("NAME", { … })` is not checked against them; the engine does that.
+    pub adapters: Vec<String>,
+    /// Folders in which `require` looks after the script's own.
+    pub libraries: Vec<PathBuf>,
+}
+
+/// The number of script threads that were left to themselves and have not ended since.
+pub fn abandoned() -> usize {
+    ABANDONED.load(Ordering::Acquire)
+}
+
+/// Evaluates scripts into the commands of one whole wiring. What `print` says is let go.
+///
+/// # Errors
+/// All mistakes of the run, at most [`Limits::mistakes`] one by one, sorted by file and line.
+pub fn evaluate(source: &Source, known: &Known, limits: &Limits) -> Result<Vec<Command>, Vec<Mistake>> {
+    evaluate_logged(source, known, limits, |_, _| {})
+}
+
+/// The same; `log` gets each line that the scripts printed, with its place, after they have ended.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_logged(
+    source: &Source,
+    known: &Known,
+    limits: &Limits,
+    mut log: impl FnMut(&Origin, &str),
+) -> Result<Vec<Command>, Vec<Mistake>> {
+    let broken = |sentence: String| Err(vec![Mistake::new(&Origin::new(name_of(source), 0), sentence)]);
+    if abandoned() >= ABANDONED_MAX {
+        return broken(format!(
+            "no script is run, because {ABANDONED_MAX} earlier ones are stuck and still use the CPU; restart the node"
+        ));
+    }
+    let pulse = Arc::new(Pulse::default());
+    let progress = Arc::new(Mutex::new(Progress::default()));
+    let state = Arc::new(AtomicU8::new(RUNNING));
+    let (sender, receiver) = sync_channel(1);
+    let run = Run {
+        source: source.clone(),
+        known: known.clone(),
+        limits: limits.clone(),
+        pulse: pulse.clone(),
+        progress: progress.clone(),
+    };
+    let ended = state.clone();
+    let spawned = thread::Builder::new()
+        .name("tempos-script".into())
+        .stack_size(STACK_BYTES)
+        .spawn(move || run.on_thread(&ended, &sender));
+    let handle = match spawned {
+        Ok(handle) => handle,
+        Err(error) => return broken(format!("no thread for the script could be had: {error}")),
+    };
+    let mut last = (0, Instant::now());
+    let outcome = loop {
+        match receiver.recv_timeout(LOOK) {
+            Ok(outcome) => break outcome,
+            // Without an outcome the thread has panicked, which `on_thread` turns into an outcome.
+            Err(RecvTimeoutError::Disconnected) => break None,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let beats = pulse.beats.load(Ordering::Relaxed);
+        if beats != last.0 {
+            last = (beats, Instant::now());
+        } else if last.1.elapsed() > limits.silence {
+            pulse.abandoned.store(true, Ordering::Relaxed);
+            ABANDONED.fetch_add(1, Ordering::AcqRel);
+            if state.compare_exchange(RUNNING, LEFT, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                // It ended at this very moment after all.
+                ABANDONED.fetch_sub(1, Ordering::AcqRel);
+                continue;
+            }
+            let progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut mistakes = progress.mistakes.clone();
+            let stuck = Origin::new(progress.current.as_deref().unwrap_or(&name_of(source)), 0);
+            let silence = show_ns(limits.silence.as_nanos() as u64);
+            mistakes.push(Mistake::new(
+                &stuck,
+                format!("the script is stuck in one operation that cannot be interrupted; left after {silence}"),
+            ));
+            return Err(sorted(mistakes));
+        }
+    };
+    if handle.join().is_err() || outcome.is_none() {
+        return broken("the machine that runs scripts has failed; this is a fault of TEMPOS".into());
+    }
+    let Some(outcome) = outcome else { return Ok(Vec::new()) };
+    for (origin, line) in &outcome.printed {
+        log(origin, line);
+    }
+    let mut mistakes = sorted(outcome.mistakes);
+    if outcome.uncounted > 0 {
+        let origin = Origin::new(name_of(source), 0);
+        mistakes.push(Mistake::new(&origin, format!("and {} more mistakes", outcome.uncounted)));
+    }
+    if mistakes.is_empty() { Ok(outcome.commands) } else { Err(mistakes) }
+}
+
+const RUNNING: u8 = 0;
+const LEFT: u8 = 1;
+const ENDED: u8 = 2;
+
+fn sorted(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
+    mistakes.sort();
+    mistakes.dedup();
+    mistakes
+}
+
+fn name_of(source: &Source) -> String {
+    match source {
+        Source::Text { chunk_name, .. } => crate::sentence::one_line(chunk_name),
+        Source::Paths(paths) => {
+            let path = paths.first().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
+            crate::sentence::one_line(&path)
+        }
+    }
+}
+
+/// What is known of a run that may never end.
+#[derive(Debug, Default)]
+struct Progress {
+    current: Option<String>,
+    mistakes: Vec<Mistake>,
+}
+
+struct Outcome {
+    commands: Vec<Command>,
+    mistakes: Vec<Mistake>,
+    uncounted: usize,
+    printed: Vec<(Origin, String)>,
+}
+
+struct Run {
+    source: Source,
+    known: Known,
+    limits: Limits,
+    pulse: Arc<Pulse>,
+    progress: Arc<Mutex<Progress>>,
+}
+
+impl Run {
+    fn on_thread(self, state: &AtomicU8, sender: &SyncSender<Option<Outcome>>) {
+        // Refused where the node already runs at a lower priority: then that is how it stays.
+        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.run())).ok();
+        if state.swap(ENDED, Ordering::AcqRel) == LEFT {
+            ABANDONED.fetch_sub(1, Ordering::AcqRel);
+        }
+        // Nobody waits any more where the thread was left to itself.
+        let _ = sender.send(outcome);
+    }
+
+    fn run(&self) -> Outcome {
+        budget::begin_run(self.pulse.clone(), self.limits.time, self.limits.total);
+        let draft = Draft::new(self.limits.clone(), self.known.adapters.clone(), self.known.libraries.clone());
+        let shared: Shared = Arc::new(Mutex::new(draft));
+        let (scripts, unread) = {
+            let mut draft = locked(&shared);
+            read(&self.source, &self.limits, &mut draft.tally)
+        };
+        let mut whole = unread.is_empty();
+        for mistake in unread {
+            locked(&shared).mistakes.add(mistake);
+        }
+        match Machine::new(&shared, &self.limits) {
+            Ok(machine) => {
+                for script in &scripts {
+                    self.report(&shared, &script.name);
+                    if budget::run_is_over() {
+                        whole = false;
+                        let total = show_ns(self.limits.total.as_nanos() as u64);
+                        let sentence = format!("not run: the scripts together have used their {total}");
+                        locked(&shared).mistakes.note(&Origin::new(&*script.name, 0), sentence);
+                        break;
+                    }
+                    whole &= machine.run(script);
+                }
+            }
+            Err(error) => {
+                let sentence = format!("Lua cannot start: {}", crate::sentence::message_of(&error));
+                locked(&shared).mistakes.note(&Origin::new(name_of(&self.source), 0), sentence);
+            }
+        }
+        budget::begin_script();
+        // The machine and its functions are gone: nobody else holds the draft.
+        let draft = Arc::into_inner(shared).map(|draft| draft.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let mut draft = draft.unwrap_or_else(|| Draft::new(self.limits.clone(), Vec::new(), Vec::new()));
+        let printed = std::mem::take(&mut draft.printed);
+        let (commands, mistakes) = check::commands(draft, whole);
+        Outcome { commands, mistakes: mistakes.list, uncounted: mistakes.uncounted, printed }
+    }
+
+    fn report(&self, shared: &Shared, script: &str) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.current = Some(script.to_owned());
+        let draft = locked(shared);
+        let from = progress.mistakes.len();
+        progress.mistakes.extend(draft.mistakes.list.iter().skip(from).cloned());
+    }
+}
+
+/// The Lua machine of one run, with the sandbox in it.
+struct Machine {
+    lua: Lua,
+    shared: Shared,
+    environment: Function,
+    call: Function,
+    globals: Vec<String>,
+    limits: Limits,
+}
+
+impl Machine {
+    fn new(shared: &Shared, limits: &Limits) -> mlua::Result<Machine> {
+        let libraries = StdLib::STRING | StdLib::TABLE | StdLib::MATH | StdLib::COROUTINE | StdLib::UTF8;
+        let lua = Lua::new_with(libraries, LuaOptions::new().catch_rust_panics(false))?;
+        lua.set_memory_limit(limits.memory_bytes)?;
+        let natives = natives(&lua, shared)?;
+        let chunk = lua.load(include_str!("sandbox.lua")).set_name(SANDBOX_CHUNK).into_function()?;
+        let (environment, call, globals): (Function, Function, Vec<String>) = chunk.call(natives)?;
+        Ok(Machine { lua, shared: shared.clone(), environment, call, globals, limits: limits.clone() })
+    }
+
+    /// Runs one script; the answer is whether it came to its end.
+    fn run(&self, script: &Script) -> bool {
+        let alias = {
+            let mut draft = locked(&self.shared);
+            draft.folder.clone_from(&script.folder);
+            draft.raised_at = None;
+            draft.chunks.alias(&script.name)
+        };
+        budget::begin_script();
+        let raised = match self.call(script, &alias) {
+            Ok((true, _)) => return true,
+            Ok((false, raised)) => raised,
+            Err(error) => Value::Error(Box::new(error)),
+        };
+        let mut draft = locked(&self.shared);
+        let mistake = if budget::was_over() { self.too_long(&draft, script) } else { self.failed(&draft, script, &raised) };
+        draft.mistakes.add(mistake);
+        false
+    }
+
+    fn call(&self, script: &Script, alias: &str) -> mlua::Result<(bool, Value)> {
+        let folder = script.folder.as_ref().map(|folder| folder.to_string_lossy().into_owned());
+        let environment: Table = self.environment.call(folder)?;
+        let chunk = require::load_text(&self.lua, &script.text, alias, environment)?;
+        budget::arm(&self.lua)?;
+        self.call.call(chunk)
+    }
+
+    fn failed(&self, draft: &Draft, script: &Script, raised: &Value) -> Mistake {
+        let ending = Ending {
+            script: &script.name,
+            raised_at: draft.raised_at.clone(),
+            memory_bytes: self.limits.memory_bytes,
+            globals: &self.globals,
+        };
+        ending.mistake(&draft.chunks, raised)
+    }
+
+    fn too_long(&self, draft: &Draft, script: &Script) -> Mistake {
+        let place = budget::stopped_at().and_then(|(alias, line)| draft.chunks.origin(&alias, line));
+        let origin = place.unwrap_or_else(|| Origin::new(&*script.name, 0));
+        if budget::run_is_over() {
+            let total = show_ns(self.limits.total.as_nanos() as u64);
+            return Mistake::new(&origin, format!("stopped: the scripts together have used their {total}"));
+        }
+        let time = show_ns(self.limits.time.as_nanos() as u64);
+        Mistake::new(&origin, format!("stopped: the script ran for {time} without declaring anything"))
+    }
+}

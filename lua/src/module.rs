@@ -1,0 +1,229 @@
+//! The functions that a script reaches: the constructors, and the few things it may ask of the node.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mlua::{Lua, LuaString, Table, Value};
+use tempos_control::{Origin, names};
+
+use crate::draft::{Draft, Kind, Pending, Token};
+use crate::sentence::{one_line, render};
+use crate::{budget, build, require};
+
+/// The draft of a run, as the functions of a script hold it.
+pub(crate) type Shared = Arc<Mutex<Draft>>;
+
+/// The chunk name of the script that surrounds all others.
+pub(crate) const SANDBOX_CHUNK: &str = "=tempos";
+/// Most lines that `print` may say in a run.
+const PRINTED_MAX: usize = 1000;
+/// How far up the stack the line of a script is looked for.
+const FRAMES_MAX: usize = 16;
+/// Parts of Lua that a script may look for.
+const ABSENT: &[&str] =
+    &["os", "io", "debug", "package", "load", "loadfile", "loadstring", "dofile", "collectgarbage", "warn"];
+
+/// Only one thread ever takes this lock; a panic of that thread ends the run anyway.
+pub(crate) fn locked(draft: &Shared) -> MutexGuard<'_, Draft> {
+    draft.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The nearest place on the stack that belongs to a script.
+pub(crate) fn caller(lua: &Lua, draft: &Draft) -> Origin {
+    let mut level = 1;
+    while level < FRAMES_MAX {
+        let found = lua.inspect_stack(level, |frame| {
+            let source = frame.source().source.map(|source| source.into_owned()).unwrap_or_default();
+            (source, frame.current_line())
+        });
+        match found {
+            None => break,
+            Some((source, Some(line))) => {
+                let line = u32::try_from(line).unwrap_or(u32::MAX);
+                if let Some(origin) = source.strip_prefix('@').and_then(|name| draft.chunks.origin(name, line)) {
+                    return origin;
+                }
+            }
+            Some((_, None)) => {}
+        }
+        level += 1;
+    }
+    Origin::new("script", 0)
+}
+
+/// An error for the script, with the place of its call.
+pub(crate) fn raise(lua: &Lua, draft: &Draft, sentence: &str) -> mlua::Error {
+    let origin = caller(lua, draft);
+    let alias = draft.chunks.known_as(&origin.file).unwrap_or("script");
+    mlua::Error::RuntimeError(format!("{alias}:{}: {sentence}", origin.line))
+}
+
+/// The table of native functions that the sandbox is built from.
+pub(crate) fn natives(lua: &Lua, draft: &Shared) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    table.set("is_over", lua.create_function(|_, ()| Ok(budget::is_over()))?)?;
+    table.set("was_over", lua.create_function(|_, ()| Ok(budget::was_over()))?)?;
+    table.set("wrong", Token::Wrong.to_lua())?;
+    table.set("kinds", ["qos", "topic", "group", "workflow", "channel"])?;
+    table.set("adapters", locked(draft).adapters.clone())?;
+    table.set("patterns", crate::strings::functions(lua, draft)?)?;
+    constructors(lua, draft, &table)?;
+    questions(lua, draft, &table)?;
+    require::functions(lua, draft, &table)?;
+    Ok(table)
+}
+
+fn constructors(lua: &Lua, draft: &Shared, table: &Table) -> mlua::Result<()> {
+    let shared = draft.clone();
+    let begin = move |lua: &Lua, (kind, name): (LuaString, Value)| {
+        let kind = match &*kind.as_bytes() {
+            b"qos" => Kind::Qos,
+            b"topic" => Kind::Topic,
+            b"group" => Kind::Group,
+            b"workflow" => Kind::Workflow,
+            _ => Kind::Channel,
+        };
+        let mut draft = locked(&shared);
+        let counted = draft.count_declaration();
+        counted.map_err(|sentence| raise(lua, &draft, &sentence))?;
+        let origin = caller(lua, &draft);
+        let word = if kind == Kind::Channel { "adapter" } else { kind.word() };
+        let name = match &name {
+            Value::String(text) => match text.to_str() {
+                Ok(text) if text.len() <= 4 * names::NAME_BYTES_MAX => text.to_owned(),
+                Ok(text) => {
+                    let sentence = names::check(word, &text).err().unwrap_or_default();
+                    return Err(raise(lua, &draft, &sentence));
+                }
+                Err(_) => {
+                    return Err(raise(lua, &draft, &format!("the name of a {word} must be UTF-8")));
+                }
+            },
+            other => {
+                let form = match kind {
+                    Kind::Channel => "tempos.channel(\"ADAPTER\", { … })".into(),
+                    _ => format!("tempos.{word} \"NAME\" {{ … }}"),
+                };
+                let given = render(other, 0);
+                return Err(raise(lua, &draft, &format!("a {word} begins with its name, not {given}; write {form}")));
+            }
+        };
+        draft.text_bytes += name.len();
+        let folder = draft.folder.clone();
+        draft.pending.push(Pending { kind, name, origin, folder, finished: false });
+        Ok(draft.pending.len() - 1)
+    };
+    table.set("begin", lua.create_function(begin)?)?;
+
+    let shared = draft.clone();
+    let finish = move |_: &Lua, (handle, fields): (usize, Value)| {
+        let token = build::finish(&mut locked(&shared), handle, &fields);
+        budget::renew();
+        Ok(token.to_lua())
+    };
+    table.set("finish", lua.create_function(finish)?)?;
+
+    let shared = draft.clone();
+    let channel = move |lua: &Lua, (adapter, fields): (String, Value)| {
+        let mut draft = locked(&shared);
+        let counted = draft.count_declaration();
+        counted.map_err(|sentence| raise(lua, &draft, &sentence))?;
+        let origin = caller(lua, &draft);
+        let token = build::channel(&mut draft, &adapter, &fields, origin);
+        budget::renew();
+        Ok(token.to_lua())
+    };
+    table.set("channel", lua.create_function(channel)?)?;
+
+    let shared = draft.clone();
+    let unknown = move |lua: &Lua, name: Value| {
+        let mut draft = locked(&shared);
+        let origin = caller(lua, &draft);
+        let name = match name {
+            Value::String(name) => one_line(&name.to_string_lossy()),
+            other => render(&other, 0),
+        };
+        let module = ["qos", "topic", "group", "workflow", "channel", "env", "hostname"];
+        let hint = if draft.mistakes.is_full() {
+            String::new()
+        } else {
+            let adapters = draft.adapters.iter().map(String::as_str);
+            names::hint(&name, module.into_iter().chain(adapters))
+        };
+        let sentence = format!("tempos.{name} is neither a constructor nor an adapter that is loaded{hint}");
+        draft.mistakes.note(&origin, sentence);
+        Ok(())
+    };
+    table.set("unknown", lua.create_function(unknown)?)
+}
+
+fn questions(lua: &Lua, draft: &Shared, table: &Table) -> mlua::Result<()> {
+    let shared = draft.clone();
+    let print = move |lua: &Lua, line: LuaString| {
+        let mut draft = locked(&shared);
+        if draft.printed.len() < PRINTED_MAX {
+            let origin = caller(lua, &draft);
+            // Bounded before it is copied.
+            let bytes = line.as_bytes();
+            let line = one_line(&String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]));
+            draft.printed.push((origin, line));
+        }
+        Ok(())
+    };
+    table.set("print", lua.create_function(print)?)?;
+
+    let shared = draft.clone();
+    let env = move |lua: &Lua, name: Value| match &name {
+        Value::String(text) => {
+            let name = text.to_string_lossy();
+            // The system calls refuse these; the standard library panics on none of them, but says nothing.
+            if name.is_empty() || name.contains(['=', '\0']) {
+                return Ok(None);
+            }
+            Ok(std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+        }
+        other => {
+            let sentence = format!("tempos.env takes the name of a variable, not {}", render(other, 0));
+            Err(raise(lua, &locked(&shared), &sentence))
+        }
+    };
+    table.set("env", lua.create_function(env)?)?;
+
+    let hostname = |_: &Lua, _: Value| {
+        let name = rustix::system::uname();
+        Ok(name.nodename().to_string_lossy().into_owned())
+    };
+    table.set("hostname", lua.create_function(hostname)?)?;
+
+    let shared = draft.clone();
+    let note_raise = move |lua: &Lua, ()| {
+        let mut draft = locked(&shared);
+        draft.raised_at = Some(caller(lua, &draft));
+        Ok(())
+    };
+    table.set("note_raise", lua.create_function(note_raise)?)?;
+
+    let shared = draft.clone();
+    let missing = move |lua: &Lua, name: Value| match &name {
+        Value::String(name) if ABSENT.iter().any(|absent| name.as_bytes() == absent.as_bytes()) => {
+            let name = name.to_string_lossy();
+            Err(raise(lua, &locked(&shared), &format!("a wiring script has no {name:?}: it can only declare")))
+        }
+        _ => Ok(()),
+    };
+    table.set("missing", lua.create_function(missing)?)?;
+
+    let own_length = |_: &Lua, value: Value| match value {
+        Value::Table(table) => {
+            let length = table.metatable().map(|metatable| metatable.raw_get::<Value>("__len"));
+            Ok(!matches!(length, None | Some(Ok(Value::Nil))))
+        }
+        _ => Ok(false),
+    };
+    table.set("has_length_of_its_own", lua.create_function(own_length)?)
+}
+
+/// Folders in the order in which `require` looks into them.
+pub(crate) fn module_folders(draft: &Draft, folder: Option<PathBuf>) -> Vec<PathBuf> {
+    folder.into_iter().chain(draft.libraries.iter().cloned()).collect()
+}

@@ -1,0 +1,182 @@
+-- What surrounds a script. Everything a script can reach is named here; nothing else of Lua is.
+--
+-- Why so much of it is Lua: a wrapper in Lua is seen by the hook that counts instructions, and it keeps
+-- `pcall` and coroutines able to yield.
+local native, scripts_chunk = ...
+
+local pcall, error, select, type, setmetatable = pcall, error, select, type, setmetatable
+local is_over, was_over = native.is_over, native.was_over
+local base = {}
+
+-- The end of the time must pass through whatever a script has built to catch errors.
+local function let_through(ok, ...)
+  if not ok and was_over() then error((...), 0) end
+  return ok, ...
+end
+
+function base.pcall(...) return let_through(pcall(...)) end
+
+-- Rebuilt on pcall: the handler of the real xpcall runs where the end of the time cannot pass.
+local function handled(handler, ok, ...)
+  if ok then return true, ... end
+  return false, handler(...)
+end
+function base.xpcall(f, handler, ...) return handled(handler, let_through(pcall(f, ...))) end
+
+-- Keeps the line of an error that is not a text.
+function base.error(value, level)
+  if type(value) ~= "string" then native.note_raise() end
+  level = level == nil and 1 or level
+  error(value, level == 0 and 0 or level + 1)
+end
+
+-- `__gc` runs with the hook off.
+function base.setmetatable(t, metatable)
+  if type(metatable) == "table" and rawget(metatable, "__gc") ~= nil then
+    error("a metatable with __gc is not allowed in a wiring script", 2)
+  end
+  return setmetatable(t, metatable)
+end
+
+for _, name in ipairs {
+  "assert", "getmetatable", "ipairs", "next", "pairs", "rawequal", "rawget", "rawlen", "rawset", "select",
+  "tonumber", "tostring", "type", "_VERSION",
+} do
+  base[name] = _G[name]
+end
+
+local function copy(library)
+  local t = {}
+  for name, f in pairs(library) do t[name] = f end
+  return t
+end
+
+base.math, base.utf8 = copy(math), copy(utf8)
+
+base.coroutine = copy(coroutine)
+local resume, close = coroutine.resume, coroutine.close
+function base.coroutine.resume(...) return let_through(resume(...)) end
+function base.coroutine.close(...) return let_through(close(...)) end
+
+-- The library's own loops cannot be interrupted: those that a script can make endless are bounded, by the
+-- size that a table really has and by the steps that a pattern takes.
+local most = 10000000
+base.table = copy(table)
+for _, name in ipairs { "insert", "remove", "sort", "concat", "unpack" } do
+  local real = table[name]
+  base.table[name] = function(t, ...)
+    if native.has_length_of_its_own(t) then
+      error("table." .. name .. " takes no table with a __len of its own", 2)
+    end
+    return real(t, ...)
+  end
+end
+local concat, move, unpack = base.table.concat, table.move, base.table.unpack
+local function bounded(name, first, last)
+  local a, b = tonumber(first), tonumber(last)
+  if a and b and b - a > most then
+    error("table." .. name .. " takes at most " .. most .. " entries", 3)
+  end
+end
+function base.table.concat(t, separator, first, last)
+  bounded("concat", first or 1, last)
+  return concat(t, separator, first, last)
+end
+function base.table.unpack(t, first, last)
+  bounded("unpack", first or 1, last)
+  return unpack(t, first, last)
+end
+function base.table.move(from, first, last, ...)
+  bounded("move", first, last)
+  return move(from, first, last, ...)
+end
+
+base.string = copy(string)
+base.string.dump = nil
+local rep = string.rep
+function base.string.rep(s, count, separator)
+  if s == "" and (separator == nil or separator == "") then return "" end
+  return rep(s, count, separator)
+end
+for name, f in pairs(native.patterns) do base.string[name] = f end
+-- Methods of texts (`s:find(…)`) are the same functions.
+getmetatable("").__index = base.string
+getmetatable("").__metatable = false
+
+function base.print(...)
+  local words = {}
+  for i = 1, select("#", ...) do words[i] = tostring((select(i, ...))) end
+  native.print(concat(words, "\t"))
+end
+
+setmetatable(base, {
+  __index = function(_, name) native.missing(name) end,
+  __metatable = false,
+})
+
+-- The module. A constructor with a name takes its table in a second call: tempos.topic "name" { … }.
+local tempos = {}
+local function curried(begin)
+  return function(name, ...)
+    local handle = begin(name)
+    if select("#", ...) > 0 then return (native.finish(handle, (...))) end
+    return function(fields) return (native.finish(handle, fields)) end
+  end
+end
+for _, kind in ipairs(native.kinds) do
+  tempos[kind] = curried(function(name) return (native.begin(kind, name)) end)
+end
+for _, adapter in ipairs(native.adapters) do
+  if tempos[adapter] == nil then
+    tempos[adapter] = function(fields) return (native.channel(adapter, fields)) end
+  end
+end
+tempos.env, tempos.hostname = native.env, native.hostname
+setmetatable(tempos, {
+  __index = function(_, name)
+    native.unknown(name)
+    -- The mistake is noted: the script goes on, so that the others come to light as well.
+    local function swallow(first)
+      if type(first) == "string" then return swallow end
+      return native.wrong
+    end
+    return swallow
+  end,
+  __newindex = function() error("the module tempos cannot be changed", 2) end,
+  __metatable = false,
+})
+base.tempos = tempos
+
+-- Every script and module has its own globals; what they share goes through `require`.
+local loaded, loading = {}, {}
+local environment
+local function requirer(folder)
+  return function(name)
+    if name == "tempos" then return tempos end
+    local path, alias = native.find_module(folder, name)
+    local value = loaded[path]
+    if value == loading then error("module \"" .. name .. "\" requires itself", 2) end
+    if value ~= nil then return value end
+    loaded[path] = loading
+    local chunk = native.load_module(path, alias, environment(folder))
+    local ok, result = base.pcall(chunk, name)
+    if not ok then
+      loaded[path] = nil
+      error(result, 0)
+    end
+    if result == nil then result = true end
+    loaded[path] = result
+    return result
+  end
+end
+function environment(folder)
+  local own = setmetatable({ require = requirer(folder) }, { __index = base, __metatable = false })
+  own._G = own
+  return own
+end
+
+local names = {}
+for name in pairs(base) do names[#names + 1] = name end
+names[#names + 1] = "require"
+
+return environment, pcall, names
