@@ -35,6 +35,8 @@ pub mod options;
 pub mod queue;
 pub mod queue_ledger;
 
+/// The standard types that cross the border: strings, vectors, shared blocks.
+pub use abi_stable::std_types;
 pub use descriptor::{Descriptor, OptionKind, OptionSpec, PluginKind};
 pub use error::PluginError;
 pub use level::{LaneQos, QosGrant, QosLevel};

@@ -1,0 +1,173 @@
+//! Frames from a socket into the host's slots: one by recvmsg(2), several by recvmmsg(2).
+
+use std::io;
+use std::mem::size_of;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::null_mut;
+
+use tempos_abi::event::RxSlot;
+
+/// Room for exactly one control message of 16 bytes: credentials or a time stamp. Descriptors that a
+/// peer passes along (SCM_RIGHTS) then find no room, and the kernel does not install them here.
+const CONTROL_WORDS: usize = 4;
+
+/// What is wanted with each frame besides its bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Want {
+    /// Who sent it ([`Arrival::source`]).
+    pub source: bool,
+    /// The control message that the socket was asked for.
+    pub control: bool,
+}
+
+/// The arrays that the system calls need, made once.
+pub struct Receiver {
+    headers: Box<[libc::mmsghdr]>,
+    pieces: Box<[libc::iovec]>,
+    sources: Box<[libc::sockaddr_storage]>,
+    controls: Box<[[u64; CONTROL_WORDS]]>,
+    want: Want,
+}
+
+// SAFETY: the pointers in the arrays are set anew in every call and mean nothing between calls.
+unsafe impl Send for Receiver {}
+
+impl Receiver {
+    /// Makes the arrays for calls of up to `batch_max` slots.
+    pub fn new(batch_max: usize, want: Want) -> Self {
+        let rows = batch_max.max(1);
+        // SAFETY: all zeroes is a value of both structs.
+        let (header, source) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+        Receiver {
+            headers: vec![header; rows].into_boxed_slice(),
+            pieces: vec![libc::iovec { iov_base: null_mut(), iov_len: 0 }; rows].into_boxed_slice(),
+            sources: vec![source; rows].into_boxed_slice(),
+            controls: vec![[0; CONTROL_WORDS]; rows].into_boxed_slice(),
+            want,
+        }
+    }
+
+    /// Fills slots with what is waiting, without waiting for more; `each` is called for every frame, in
+    /// order. A frame that is longer than its slot is marked as truncated.
+    ///
+    /// # Errors
+    /// The error of the system call, `WouldBlock` where nothing is waiting.
+    pub fn receive(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        slots: &mut [RxSlot<'_>],
+        mut each: impl FnMut(&mut RxSlot<'_>, Arrival<'_>),
+    ) -> io::Result<usize> {
+        let rows = slots.len().min(self.headers.len());
+        if rows == 0 {
+            return Ok(0);
+        }
+        for (row, slot) in slots[..rows].iter_mut().enumerate() {
+            slot.reset();
+            self.point(row, slot.buffer_mut());
+        }
+        // MSG_TRUNC makes the answer the real length, also where the slot was too short (recv(2)).
+        let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC;
+        let fd = socket.as_raw_fd();
+        let received = if rows == 1 {
+            // SAFETY: `point` made the first header point at live memory of the lengths that it gives.
+            let length = unsafe { libc::recvmsg(fd, &raw mut self.headers[0].msg_hdr, flags) };
+            self.headers[0].msg_len = length.max(0) as u32;
+            if length < 0 { -1 } else { 1 }
+        } else {
+            // SAFETY: as above, for the first `rows` headers.
+            unsafe { libc::recvmmsg(fd, self.headers.as_mut_ptr(), rows as u32, flags as _, null_mut()) }
+        };
+        let Ok(received) = usize::try_from(received) else {
+            return Err(io::Error::last_os_error());
+        };
+        for (slot, header) in slots.iter_mut().zip(&self.headers).take(received) {
+            slot.set_len(header.msg_len as usize);
+            each(slot, Arrival { header: &header.msg_hdr });
+        }
+        Ok(received)
+    }
+
+    /// Points a row's header at the slot's buffer and at the row's own places.
+    fn point(&mut self, row: usize, buffer: &mut [u8]) {
+        self.pieces[row] = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        let header = &mut self.headers[row].msg_hdr;
+        header.msg_iov = &raw mut self.pieces[row];
+        header.msg_iovlen = 1;
+        if self.want.source {
+            header.msg_name = (&raw mut self.sources[row]).cast();
+            header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        }
+        if self.want.control {
+            header.msg_control = self.controls[row].as_mut_ptr().cast();
+            header.msg_controllen = size_of::<[u64; CONTROL_WORDS]>() as _;
+        }
+    }
+}
+
+/// What came along with a frame.
+pub struct Arrival<'a> {
+    header: &'a libc::msghdr,
+}
+
+impl Arrival<'_> {
+    /// The internet address that it came from, where it was wanted and there is one.
+    pub fn source(&self) -> Option<SocketAddr> {
+        if self.header.msg_name.is_null()
+            || (self.header.msg_namelen as usize) < size_of::<libc::sockaddr_in>()
+        {
+            return None;
+        }
+        // SAFETY: `point` set it to a place as large and as aligned as any address, which the kernel wrote.
+        let family = unsafe { (*self.header.msg_name.cast::<libc::sockaddr_storage>()).ss_family };
+        match i32::from(family) {
+            libc::AF_INET => {
+                // SAFETY: as above, and the family says which struct it is.
+                let address = unsafe { *self.header.msg_name.cast::<libc::sockaddr_in>() };
+                let ip = Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr));
+                Some(SocketAddr::new(IpAddr::V4(ip), u16::from_be(address.sin_port)))
+            }
+            libc::AF_INET6 => {
+                // SAFETY: as above, and the family says which struct it is.
+                let address = unsafe { *self.header.msg_name.cast::<libc::sockaddr_in6>() };
+                let ip = Ipv6Addr::from(address.sin6_addr.s6_addr).to_canonical();
+                Some(SocketAddr::new(ip, u16::from_be(address.sin6_port)))
+            }
+            _ => None,
+        }
+    }
+
+    /// The sender's credentials (unix(7), SO_PASSCRED).
+    pub fn credentials(&self) -> Option<libc::ucred> {
+        // SAFETY: a message of this type holds this struct (unix(7)).
+        unsafe { self.control(libc::SCM_CREDENTIALS) }
+    }
+
+    /// When the kernel took it in, nanoseconds since the epoch (socket(7), SO_TIMESTAMPNS).
+    pub fn kernel_time_ns(&self) -> Option<u64> {
+        // SAFETY: a message of this type holds this struct (socket(7)).
+        let time: libc::timespec = unsafe { self.control(libc::SCM_TIMESTAMPNS) }?;
+        Some((time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64))
+    }
+
+    /// The first control message, where it is of that type.
+    ///
+    /// # Safety
+    /// A message of that type holds a `T`.
+    unsafe fn control<T: Copy>(&self, kind: i32) -> Option<T> {
+        if self.header.msg_control.is_null() {
+            return None;
+        }
+        // SAFETY: the kernel wrote the control block and its length; CMSG_FIRSTHDR checks that a header fits.
+        let message = unsafe { libc::CMSG_FIRSTHDR(self.header).as_ref() }?;
+        // SAFETY: CMSG_LEN only computes.
+        let needed = unsafe { libc::CMSG_LEN(size_of::<T>() as u32) } as usize;
+        let fits = message.cmsg_len >= needed && needed <= self.header.msg_controllen;
+        if message.cmsg_level != libc::SOL_SOCKET || message.cmsg_type != kind || !fits {
+            return None;
+        }
+        // SAFETY: the message holds a `T`, as the caller says and its length confirms.
+        Some(unsafe { libc::CMSG_DATA(message).cast::<T>().read_unaligned() })
+    }
+}

@@ -1,0 +1,245 @@
+//! The adapter and its channels: datagrams in, datagrams out.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+
+use socket2::Socket;
+use tempos_abi::adapter::{Adapter, AdapterAbility, Capabilities, Channel, ChannelSpec};
+use tempos_abi::attributes::AttributeValue;
+use tempos_abi::counters::ChannelCounters;
+use tempos_abi::event::{RxSlot, TxFrame};
+use tempos_abi::std_types::RArc;
+use tempos_abi::{LaneQos, PluginError, QosGrant};
+use tempos_sockets::{Receiver, Sender, Want, duplicate, kernel_drops};
+
+use crate::config::Config;
+use crate::socket::Opener;
+
+/// The largest payload of a UDP datagram over IPv4; over IPv6 it is 20 bytes more.
+const FRAME_BYTES_MAX: u32 = 65_507;
+
+/// In a flood that never ends the drop counter is read once in so many datagrams.
+const DROPS_READ_EVERY: u32 = 1024;
+
+/// The technology.
+pub struct Udp;
+
+impl Udp {
+    /// The adapter; it has nothing to set up.
+    pub fn new() -> Result<Self, PluginError> {
+        Ok(Udp)
+    }
+}
+
+impl Adapter for Udp {
+    type Channel = UdpChannel;
+
+    fn ability(&self) -> AdapterAbility {
+        AdapterAbility {
+            capabilities: Capabilities(
+                Capabilities::PRIORITY | Capabilities::BATCH | Capabilities::TAKE_OVER,
+            ),
+            frame_bytes_max: FRAME_BYTES_MAX,
+            grade_max: QosGrant::PRIORITISED,
+            reserved: [0; 4],
+        }
+    }
+
+    fn open(&self, spec: &ChannelSpec) -> Result<UdpChannel, PluginError> {
+        let opener = Opener { channel: &spec.name };
+        let config = match Config::read(spec) {
+            Ok(config) => config,
+            Err(error) => {
+                crate::socket::discard(spec.inherited_descriptor);
+                return Err(error);
+            }
+        };
+        let batch = spec.batch_max as usize;
+        let (socket, want, ingress) = match &config {
+            Config::Ingress(config) => {
+                let want = Want { source: true, control: config.timestamps };
+                (opener.ingress(config, spec.inherited_descriptor)?, want, true)
+            }
+            Config::Egress(config) => {
+                (opener.egress(config, spec.inherited_descriptor)?, Want::default(), false)
+            }
+        };
+        Ok(UdpChannel {
+            drops: DropCounter::starting_now(&socket),
+            socket,
+            ingress,
+            receiver: Receiver::new(if ingress { batch } else { 1 }, want),
+            sender: Sender::new(if ingress { 1 } else { batch }),
+            counters: spec.counters.clone(),
+        })
+    }
+}
+
+/// One socket, in one direction.
+pub struct UdpChannel {
+    socket: Socket,
+    ingress: bool,
+    receiver: Receiver,
+    sender: Sender,
+    drops: DropCounter,
+    counters: RArc<ChannelCounters>,
+}
+
+impl Channel for UdpChannel {
+    fn readiness(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    fn recv_batch(&mut self, slots: &mut [RxSlot<'_>]) -> io::Result<usize> {
+        let received = self.receiver.receive(self.socket.as_fd(), slots, |slot, arrival| {
+            if let Some(source) = arrival.source() {
+                write_source(slot, source);
+            }
+            slot.source_time_ns = arrival.kernel_time_ns().unwrap_or(0);
+        });
+        match &received {
+            Ok(frames) => self.drops.after_frames(*frames, &self.socket, &self.counters),
+            Err(_) => self.drops.after_all(&self.socket, &self.counters),
+        }
+        received
+    }
+
+    fn send_batch(&mut self, frames: &[TxFrame<'_>]) -> io::Result<usize> {
+        let mut done = 0;
+        // ECONNREFUSED tells of an earlier datagram: it is counted, and this frame gets one more try.
+        let mut refused_at = None;
+        while done < frames.len() {
+            match self.sender.send(self.socket.as_fd(), &frames[done..]) {
+                Ok(sent) => done += sent,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return if done > 0 { Ok(done) } else { Err(error) };
+                }
+                Err(error) => {
+                    self.counters.send_errors.add(1);
+                    let refused = error.kind() == io::ErrorKind::ConnectionRefused;
+                    if refused && refused_at != Some(done) {
+                        refused_at = Some(done);
+                        continue;
+                    }
+                    if done == 0 && !refused {
+                        return Err(error);
+                    }
+                    done += 1;
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    fn set_qos(&mut self, qos: &LaneQos) -> Result<QosGrant, PluginError> {
+        if self.ingress {
+            let reason = "its own socket and kernel buffer, read by its own lane";
+            return Ok(QosGrant::new(QosGrant::PRIORITISED, reason));
+        }
+        Ok(mark(&self.socket, qos))
+    }
+
+    fn address(&self) -> String {
+        let address = if self.ingress { self.socket.local_addr() } else { self.socket.peer_addr() };
+        match address.ok().and_then(|address| address.as_socket()) {
+            Some(address) => format!("udp://{address}"),
+            None => String::from("udp://"),
+        }
+    }
+
+    fn take_over(&mut self) -> RawFd {
+        self.drops.after_all(&self.socket, &self.counters);
+        duplicate(self.socket.as_fd())
+    }
+
+    fn close(&mut self, _deadline_ns: u64) {
+        self.drops.after_all(&self.socket, &self.counters);
+    }
+}
+
+/// Writes where a datagram came from: 4 or 16 bytes and the port.
+fn write_source(slot: &mut RxSlot<'_>, source: SocketAddr) {
+    let mut bytes = [0; 18];
+    let length = match source.ip() {
+        IpAddr::V4(ip) => {
+            bytes[..4].copy_from_slice(&ip.octets());
+            4
+        }
+        IpAddr::V6(ip) => {
+            bytes[..16].copy_from_slice(&ip.octets());
+            16
+        }
+    };
+    bytes[length..length + 2].copy_from_slice(&source.port().to_be_bytes());
+    slot.write_attributes(|writer| {
+        writer.put("peer.address", AttributeValue::Address(&bytes[..length + 2]));
+    });
+}
+
+/// Marks what leaves: SO_PRIORITY for the machine's own queues, DSCP for the network's (RFC 2474).
+fn mark(socket: &Socket, qos: &LaneQos) -> QosGrant {
+    let mut set = Vec::new();
+    // DSCP first: setting IP_TOS also sets the socket's priority (ip(7)).
+    if let Ok(dscp @ 0..=63) = u32::try_from(qos.dscp) {
+        let ipv4 = socket.domain().is_ok_and(|domain| domain == socket2::Domain::IPV4);
+        let marked = if ipv4 { socket.set_tos_v4(dscp << 2) } else { socket.set_tclass_v6(dscp << 2) };
+        match marked {
+            Ok(()) => set.push(format!("DSCP {dscp}")),
+            Err(error) => {
+                return QosGrant::new(QosGrant::SHARED, format!("DSCP {dscp} was refused: {error}"));
+            }
+        }
+    }
+    if let Ok(priority) = u32::try_from(qos.socket_priority) {
+        match socket.set_priority(priority) {
+            Ok(()) => set.push(format!("SO_PRIORITY {priority}")),
+            Err(error) => {
+                let reason = format!(
+                    "SO_PRIORITY {priority} was refused: {error}; without CAP_NET_ADMIN it can be 0 to 6"
+                );
+                return QosGrant::new(QosGrant::SHARED, reason);
+            }
+        }
+    }
+    match set.is_empty() {
+        true => QosGrant::new(QosGrant::SHARED, "the level asks for no marks (dscp, socket_priority)"),
+        false => QosGrant::new(QosGrant::PRIORITISED, set.join(", ")),
+    }
+}
+
+/// Follows the kernel's drop counter without a system call for each datagram: after a burst, and now and
+/// then within one. Nothing is dropped unless datagrams were waiting, so a lone one needs no look.
+struct DropCounter {
+    seen: u32,
+    frames_since: u32,
+}
+
+impl DropCounter {
+    /// Counts from now on: what an adopted socket dropped before was its predecessor's to count.
+    fn starting_now(socket: &Socket) -> Self {
+        DropCounter { seen: kernel_drops(socket.as_fd()).unwrap_or(0), frames_since: 0 }
+    }
+
+    fn after_frames(&mut self, frames: usize, socket: &Socket, counters: &ChannelCounters) {
+        self.frames_since = self.frames_since.saturating_add(frames as u32);
+        if self.frames_since >= DROPS_READ_EVERY {
+            self.read(socket, counters);
+        }
+    }
+
+    fn after_all(&mut self, socket: &Socket, counters: &ChannelCounters) {
+        if self.frames_since > 1 {
+            self.read(socket, counters);
+        }
+        self.frames_since = 0;
+    }
+
+    fn read(&mut self, socket: &Socket, counters: &ChannelCounters) {
+        self.frames_since = 0;
+        if let Ok(drops) = kernel_drops(socket.as_fd()) {
+            counters.kernel_dropped.add(u64::from(drops.wrapping_sub(self.seen)));
+            self.seen = drops;
+        }
+    }
+}
