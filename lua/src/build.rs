@@ -52,8 +52,9 @@ pub(crate) fn finish(draft: &mut Draft, handle: usize, table: &Value) -> Token {
                 _ => Pick::RoundRobin,
             };
             let members = tokens(std::mem::take(&mut fields.list));
-            if members.iter().any(|member| matches!(member, Token::Group(_))) {
+            for inner in members.iter().filter(|member| matches!(member, Token::Group(_))) {
                 wrong.push(format!("{subject}: a member is a group, it must be a channel"));
+                draft.refuse(*inner);
             }
             draft.groups.push(GroupDraft { name, members, pick, origin: origin.clone(), used: None, refused: false });
             Token::Group(draft.groups.len() - 1)

@@ -253,7 +253,8 @@ struct Machine {
 impl Machine {
     fn new(shared: &Shared, limits: &Limits) -> mlua::Result<Machine> {
         let libraries = StdLib::STRING | StdLib::TABLE | StdLib::MATH | StdLib::COROUTINE | StdLib::UTF8;
-        let lua = Lua::new_with(libraries, LuaOptions::new().catch_rust_panics(false))?;
+        // With this option off mlua puts in a pcall of its own, through which coroutines cannot yield.
+        let lua = Lua::new_with(libraries, LuaOptions::new().catch_rust_panics(true))?;
         lua.set_memory_limit(limits.memory_bytes)?;
         let natives = natives(&lua, shared)?;
         let chunk = lua.load(include_str!("sandbox.lua")).set_name(SANDBOX_CHUNK).into_function()?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mlua::{Lua, LuaString, Table, Value};
+use mlua::{IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value};
 use tempos_control::{Origin, names};
 
 use crate::draft::{Draft, Kind, Pending, Token};
@@ -51,11 +51,24 @@ pub(crate) fn caller(lua: &Lua, draft: &Draft) -> Origin {
     Origin::new("script", 0)
 }
 
-/// An error for the script, with the place of its call.
-pub(crate) fn raise(lua: &Lua, draft: &Draft, sentence: &str) -> mlua::Error {
+/// The text of an error for the script, with the place of its call.
+pub(crate) fn raise(lua: &Lua, draft: &Draft, sentence: &str) -> String {
     let origin = caller(lua, draft);
     let alias = draft.chunks.known_as(&origin.file).unwrap_or("script");
-    mlua::Error::RuntimeError(format!("{alias}:{}: {sentence}", origin.line))
+    format!("{alias}:{}: {sentence}", origin.line)
+}
+
+/// How a native answers: `true` and its values, or `false` and the text that `sandbox.lua` then raises.
+/// An error of mlua would reach a script's `pcall` as an object with a traceback, not as a text.
+pub(crate) fn answer<R: IntoLuaMulti>(lua: &Lua, result: Result<R, String>) -> mlua::Result<MultiValue> {
+    match result {
+        Ok(values) => {
+            let mut values = values.into_lua_multi(lua)?;
+            values.push_front(Value::Boolean(true));
+            Ok(values)
+        }
+        Err(text) => (false, text).into_lua_multi(lua),
+    }
 }
 
 /// The table of native functions that the sandbox is built from.
@@ -76,42 +89,7 @@ pub(crate) fn natives(lua: &Lua, draft: &Shared) -> mlua::Result<Table> {
 fn constructors(lua: &Lua, draft: &Shared, table: &Table) -> mlua::Result<()> {
     let shared = draft.clone();
     let begin = move |lua: &Lua, (kind, name): (LuaString, Value)| {
-        let kind = match &*kind.as_bytes() {
-            b"qos" => Kind::Qos,
-            b"topic" => Kind::Topic,
-            b"group" => Kind::Group,
-            b"workflow" => Kind::Workflow,
-            _ => Kind::Channel,
-        };
-        let mut draft = locked(&shared);
-        let counted = draft.count_declaration();
-        counted.map_err(|sentence| raise(lua, &draft, &sentence))?;
-        let origin = caller(lua, &draft);
-        let word = if kind == Kind::Channel { "adapter" } else { kind.word() };
-        let name = match &name {
-            Value::String(text) => match text.to_str() {
-                Ok(text) if text.len() <= 4 * names::NAME_BYTES_MAX => text.to_owned(),
-                Ok(text) => {
-                    let sentence = names::check(word, &text).err().unwrap_or_default();
-                    return Err(raise(lua, &draft, &sentence));
-                }
-                Err(_) => {
-                    return Err(raise(lua, &draft, &format!("the name of a {word} must be UTF-8")));
-                }
-            },
-            other => {
-                let form = match kind {
-                    Kind::Channel => "tempos.channel(\"ADAPTER\", { … })".into(),
-                    _ => format!("tempos.{word} \"NAME\" {{ … }}"),
-                };
-                let given = render(other, 0);
-                return Err(raise(lua, &draft, &format!("a {word} begins with its name, not {given}; write {form}")));
-            }
-        };
-        draft.text_bytes += name.len();
-        let folder = draft.folder.clone();
-        draft.pending.push(Pending { kind, name, origin, folder, finished: false });
-        Ok(draft.pending.len() - 1)
+        answer(lua, begin(lua, &mut locked(&shared), &kind, &name))
     };
     table.set("begin", lua.create_function(begin)?)?;
 
@@ -126,12 +104,13 @@ fn constructors(lua: &Lua, draft: &Shared, table: &Table) -> mlua::Result<()> {
     let shared = draft.clone();
     let channel = move |lua: &Lua, (adapter, fields): (String, Value)| {
         let mut draft = locked(&shared);
-        let counted = draft.count_declaration();
-        counted.map_err(|sentence| raise(lua, &draft, &sentence))?;
+        if let Err(sentence) = draft.count_declaration() {
+            return answer::<()>(lua, Err(raise(lua, &draft, &sentence)));
+        }
         let origin = caller(lua, &draft);
         let token = build::channel(&mut draft, &adapter, &fields, origin);
         budget::renew();
-        Ok(token.to_lua())
+        answer(lua, Ok(token.to_lua()))
     };
     table.set("channel", lua.create_function(channel)?)?;
 
@@ -157,6 +136,38 @@ fn constructors(lua: &Lua, draft: &Shared, table: &Table) -> mlua::Result<()> {
     table.set("unknown", lua.create_function(unknown)?)
 }
 
+/// Notes the first half of a two-part constructor; the answer is its place among the pending ones.
+fn begin(lua: &Lua, draft: &mut Draft, kind: &LuaString, name: &Value) -> Result<usize, String> {
+    let kind = match &*kind.as_bytes() {
+        b"qos" => Kind::Qos,
+        b"topic" => Kind::Topic,
+        b"group" => Kind::Group,
+        b"workflow" => Kind::Workflow,
+        _ => Kind::Channel,
+    };
+    let word = if kind == Kind::Channel { "adapter" } else { kind.word() };
+    draft.count_declaration().map_err(|sentence| raise(lua, draft, &sentence))?;
+    let name = match name {
+        Value::String(text) => match text.to_str() {
+            Ok(text) if text.len() <= 4 * names::NAME_BYTES_MAX => Ok(text.to_owned()),
+            Ok(text) => Err(names::check(word, &text).err().unwrap_or_default()),
+            Err(_) => Err(format!("the name of a {word} must be UTF-8")),
+        },
+        other => {
+            let form = match kind {
+                Kind::Channel => "tempos.channel(\"ADAPTER\", { … })".into(),
+                _ => format!("tempos.{word} \"NAME\" {{ … }}"),
+            };
+            Err(format!("a {word} begins with its name, not {}; write {form}", render(other, 0)))
+        }
+    };
+    let name = name.map_err(|sentence| raise(lua, draft, &sentence))?;
+    draft.text_bytes += name.len();
+    let (origin, folder) = (caller(lua, draft), draft.folder.clone());
+    draft.pending.push(Pending { kind, name, origin, folder, finished: false });
+    Ok(draft.pending.len() - 1)
+}
+
 fn questions(lua: &Lua, draft: &Shared, table: &Table) -> mlua::Result<()> {
     let shared = draft.clone();
     let print = move |lua: &Lua, line: LuaString| {
@@ -173,19 +184,16 @@ fn questions(lua: &Lua, draft: &Shared, table: &Table) -> mlua::Result<()> {
     table.set("print", lua.create_function(print)?)?;
 
     let shared = draft.clone();
-    let env = move |lua: &Lua, name: Value| match &name {
-        Value::String(text) => {
-            let name = text.to_string_lossy();
-            // The system calls refuse these; the standard library panics on none of them, but says nothing.
-            if name.is_empty() || name.contains(['=', '\0']) {
-                return Ok(None);
+    let env = move |lua: &Lua, name: Value| {
+        let found = match &name {
+            // A name of any other form is answered with nil, as one that is not set.
+            Value::String(text) => Ok(std::env::var_os(text.to_string_lossy())),
+            other => {
+                let sentence = format!("tempos.env takes the name of a variable, not {}", render(other, 0));
+                Err(raise(lua, &locked(&shared), &sentence))
             }
-            Ok(std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
-        }
-        other => {
-            let sentence = format!("tempos.env takes the name of a variable, not {}", render(other, 0));
-            Err(raise(lua, &locked(&shared), &sentence))
-        }
+        };
+        answer(lua, found.map(|value| value.map(|value| value.to_string_lossy().into_owned())))
     };
     table.set("env", lua.create_function(env)?)?;
 
@@ -206,10 +214,10 @@ fn questions(lua: &Lua, draft: &Shared, table: &Table) -> mlua::Result<()> {
     let shared = draft.clone();
     let missing = move |lua: &Lua, name: Value| match &name {
         Value::String(name) if ABSENT.iter().any(|absent| name.as_bytes() == absent.as_bytes()) => {
-            let name = name.to_string_lossy();
-            Err(raise(lua, &locked(&shared), &format!("a wiring script has no {name:?}: it can only declare")))
+            let sentence = format!("a wiring script has no {:?}: it can only declare", name.to_string_lossy());
+            answer::<()>(lua, Err(raise(lua, &locked(&shared), &sentence)))
         }
-        _ => Ok(()),
+        _ => answer(lua, Ok(())),
     };
     table.set("missing", lua.create_function(missing)?)?;
 

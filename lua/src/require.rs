@@ -7,8 +7,8 @@ use mlua::chunk::ChunkMode;
 use mlua::{Lua, LuaString, Table, Value};
 
 use crate::draft::Draft;
-use crate::module::{Shared, locked, module_folders, raise};
-use crate::sentence::{one_line, render};
+use crate::module::{Shared, answer, locked, module_folders, raise};
+use crate::sentence::{message_of, one_line, render};
 use crate::source::read_file;
 
 /// The longest name of a module, in bytes.
@@ -20,10 +20,12 @@ pub(crate) fn functions(lua: &Lua, draft: &Shared, table: &Table) -> mlua::Resul
     let find = move |lua: &Lua, (folder, name): (Option<String>, Value)| {
         let mut draft = locked(&shared);
         let found = find_module(&draft, folder.map(PathBuf::from), &name);
-        let path = found.map_err(|sentence| raise(lua, &draft, &sentence))?;
-        let path = path.to_string_lossy().into_owned();
-        let alias = draft.chunks.alias(&one_line(&path));
-        Ok((path, alias))
+        let found = found.map_err(|sentence| raise(lua, &draft, &sentence)).map(|path| {
+            let path = path.to_string_lossy().into_owned();
+            let alias = draft.chunks.alias(&one_line(&path));
+            (path, alias)
+        });
+        answer(lua, found)
     };
     table.set("find_module", lua.create_function(find)?)?;
 
@@ -33,9 +35,12 @@ pub(crate) fn functions(lua: &Lua, draft: &Shared, table: &Table) -> mlua::Resul
         let Draft { limits, tally, .. } = &mut *draft;
         let text = read_file(Path::new(&path), limits)
             .and_then(|text| tally.add(text.len(), limits).map(|()| text))
-            .map_err(|sentence| raise(lua, &draft, &format!("{path}: {sentence}")))?;
+            .map_err(|sentence| raise(lua, &draft, &format!("{path}: {sentence}")));
         drop(draft);
-        load_text(lua, &text, &alias, environment)
+        let chunk = text.and_then(|text| {
+            load_text(lua, &text, &alias, environment).map_err(|error| message_of(&error))
+        });
+        answer(lua, chunk)
     };
     table.set("load_module", lua.create_function(load)?)
 }

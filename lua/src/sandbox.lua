@@ -8,6 +8,12 @@ local pcall, error, select, type, setmetatable = pcall, error, select, type, set
 local is_over, was_over = native.is_over, native.was_over
 local base = {}
 
+-- A native answers `true` and its values, or `false` and the text of an error.
+local function answered(ok, ...)
+  if not ok then error((...), 0) end
+  return ...
+end
+
 -- The end of the time must pass through whatever a script has built to catch errors.
 local function let_through(ok, ...)
   if not ok and was_over() then error((...), 0) end
@@ -110,7 +116,7 @@ function base.print(...)
 end
 
 setmetatable(base, {
-  __index = function(_, name) native.missing(name) end,
+  __index = function(_, name) answered(native.missing(name)) end,
   __metatable = false,
 })
 
@@ -124,14 +130,15 @@ local function curried(begin)
   end
 end
 for _, kind in ipairs(native.kinds) do
-  tempos[kind] = curried(function(name) return (native.begin(kind, name)) end)
+  tempos[kind] = curried(function(name) return (answered(native.begin(kind, name))) end)
 end
 for _, adapter in ipairs(native.adapters) do
   if tempos[adapter] == nil then
-    tempos[adapter] = function(fields) return (native.channel(adapter, fields)) end
+    tempos[adapter] = function(fields) return (answered(native.channel(adapter, fields))) end
   end
 end
-tempos.env, tempos.hostname = native.env, native.hostname
+tempos.hostname = native.hostname
+function tempos.env(name) return (answered(native.env(name))) end
 setmetatable(tempos, {
   __index = function(_, name)
     native.unknown(name)
@@ -153,12 +160,12 @@ local environment
 local function requirer(folder)
   return function(name)
     if name == "tempos" then return tempos end
-    local path, alias = native.find_module(folder, name)
+    local path, alias = answered(native.find_module(folder, name))
     local value = loaded[path]
     if value == loading then error("module \"" .. name .. "\" requires itself", 2) end
     if value ~= nil then return value end
     loaded[path] = loading
-    local chunk = native.load_module(path, alias, environment(folder))
+    local chunk = answered(native.load_module(path, alias, environment(folder)))
     local ok, result = base.pcall(chunk, name)
     if not ok then
       loaded[path] = nil

@@ -118,7 +118,11 @@ impl Ending<'_> {
         let meant = sentence
             .split_once("(global '")
             .and_then(|(_, rest)| rest.split_once('\''))
-            .and_then(|(global, _)| names::nearest(global, self.globals.iter().map(String::as_str)));
+            .and_then(|(global, _)| {
+                // What a stranger's name resembles from its second letter on, it did not mean.
+                let alike = self.globals.iter().filter(|known| known.as_bytes().first() == global.as_bytes().first());
+                names::nearest(global, alike.map(String::as_str))
+            });
         let sentence = match meant {
             Some(name) => format!("{sentence} (did you mean {name:?}?)"),
             None if sentence.is_empty() => "it raised an error without a text".into(),

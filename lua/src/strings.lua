@@ -1,7 +1,14 @@
 -- The pattern functions of the string library, on a matcher that can be stopped.
-local search, expand, find_plain = ...
+local native_search, native_expand, find_plain = ...
 local type, error, select, byte, sub, concat = type, error, select, string.byte, string.sub, table.concat
 local find_special = "[%^%$%*%+%?%.%(%[%%%-]"
+
+local function answered(ok, ...)
+  if not ok then error((...), 0) end
+  return ...
+end
+local function search(...) return answered(native_search(...)) end
+local function expand(...) return answered(native_expand(...)) end
 
 local function text(value, at, name)
   local kind = type(value)

@@ -1,9 +1,9 @@
 //! The natives behind `strings.lua`: one search, one expansion, one plain search.
 
-use mlua::{Lua, LuaString, MultiValue, Table, Value};
+use mlua::{IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value};
 
 use crate::budget;
-use crate::module::{SANDBOX_CHUNK, Shared, locked, raise};
+use crate::module::{SANDBOX_CHUNK, Shared, answer, locked, raise};
 use crate::pattern::{Capture, Matcher, Trouble};
 
 /// `find`, `match`, `gmatch` and `gsub` for the sandbox.
@@ -21,19 +21,23 @@ pub(crate) fn functions(lua: &Lua, draft: &Shared) -> mlua::Result<Table> {
         move |lua, (s, pattern, from, last, anchored): (LuaString, LuaString, usize, Option<usize>, Option<bool>)| {
             let (subject, pattern) = (s.as_bytes(), pattern.as_bytes());
             let mut matcher = Matcher::new(&subject, &pattern, budget::is_over);
-            let found = matcher
-                .search(from, last, anchored.unwrap_or(false))
-                .and_then(|found| matcher.captures().map(|captures| (found, captures)));
-            let (found, captures) = found.map_err(|trouble| raised(lua, trouble))?;
-            let Some(found) = found else { return Ok(MultiValue::new()) };
-            let mut answer = vec![Value::Integer(found.start as i64), Value::Integer(found.end as i64)];
+            let found = match matcher.search(from, last, anchored.unwrap_or(false)) {
+                Ok(None) => return answer(lua, Ok(())),
+                Ok(Some(found)) => matcher.captures().map(|captures| (found, captures)),
+                Err(trouble) => Err(trouble),
+            };
+            let (found, captures) = match found {
+                Ok(found) => found,
+                Err(trouble) => return answer::<()>(lua, Err(raised(lua, trouble))),
+            };
+            let mut values = vec![Value::Integer(found.start as i64), Value::Integer(found.end as i64)];
             for capture in captures {
-                answer.push(match capture {
+                values.push(match capture {
                     Capture::Position(at) => Value::Integer(at as i64 + 1),
                     Capture::Text(range) => Value::String(lua.create_string(&subject[range])?),
                 });
             }
-            Ok(MultiValue::from_vec(answer))
+            answer(lua, Ok(MultiValue::from_vec(values)))
         },
     )?;
     let expand = lua.create_function(
@@ -55,28 +59,28 @@ pub(crate) fn functions(lua: &Lua, draft: &Shared) -> mlua::Result<Table> {
                         Some(Value::Integer(at)) => text.extend_from_slice(at.to_string().as_bytes()),
                         _ => {
                             let digit = char::from(digit);
-                            let sentence = format!("invalid capture index %{digit} in replacement string");
-                            return Err(trouble(lua, Trouble::Malformed(sentence)));
+                            let sentence = format!("invalid capture index %{digit}");
+                            return answer::<()>(lua, Err(trouble(lua, Trouble::Malformed(sentence))));
                         }
                     },
                     _ => {
                         let sentence = "invalid use of '%' in replacement string".into();
-                        return Err(trouble(lua, Trouble::Malformed(sentence)));
+                        return answer::<()>(lua, Err(trouble(lua, Trouble::Malformed(sentence))));
                     }
                 }
             }
-            lua.create_string(text)
+            answer(lua, Ok(lua.create_string(text)?))
         },
     )?;
-    let find_plain = lua.create_function(|_, (s, wanted, from): (LuaString, LuaString, usize)| {
+    let find_plain = lua.create_function(|lua, (s, wanted, from): (LuaString, LuaString, usize)| {
         let (subject, wanted) = (s.as_bytes(), wanted.as_bytes());
         let rest = subject.get(from..).unwrap_or_default();
         // Linear in both lengths, unlike the library's own.
         let found = memchr::memmem::find(rest, &wanted).map(|at| (from + at + 1, from + at + wanted.len()));
-        Ok(match found {
-            Some((first, last)) => (Some(first), Some(last)),
-            None => (None, None),
-        })
+        match found {
+            Some(place) => place.into_lua_multi(lua),
+            None => Value::Nil.into_lua_multi(lua),
+        }
     })?;
     lua.load(include_str!("strings.lua"))
         .set_name(SANDBOX_CHUNK)
