@@ -1,0 +1,41 @@
+//! `temposd --check`: everything that a start would read, and nothing that it would change.
+
+use tempos_control::Reply;
+use tempos_engine::Engine;
+
+use crate::config::NodeFile;
+use crate::daemon::engine_config;
+use crate::exit::{Ending, OSERR};
+use crate::host_node::HostNode;
+use crate::log::Log;
+
+/// Loads the plugins into an engine with folders of its own, and has it check the wiring without opening
+/// anything. A node that is running beside it is not touched. The answer is what a start would report.
+///
+/// # Errors
+/// The mistakes.
+pub fn check(file: &NodeFile, log: &Log) -> Result<String, Ending> {
+    let folder = tempfile::Builder::new()
+        .prefix("tempos-check-")
+        .tempdir()
+        .map_err(|error| Ending::new(OSERR, format!("no folder for the check could be made: {error}")))?;
+    let file = NodeFile {
+        run_dir: folder.path().join("run"),
+        state_dir: folder.path().join("state"),
+        // A check must pass on the machine where the files are written, not only where they are used.
+        strict_realtime: false,
+        lock_memory: false,
+        ..file.clone()
+    };
+    for path in [&file.run_dir, &file.state_dir] {
+        crate::lock::make_folder(path, 0o700)?;
+    }
+    let engine = Engine::start(engine_config(&file, log))?;
+    let node = HostNode::new(engine, &file, log.clone());
+    let outcome = node.check();
+    node.engine().stop();
+    match outcome? {
+        Reply::Report(report) => Ok(report),
+        _ => Ok(String::new()),
+    }
+}
