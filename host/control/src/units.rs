@@ -36,7 +36,7 @@ fn quantity(text: &str, units: &[(&str, f64)], right: &str) -> Result<u64, Strin
     let unit = unit.trim_start();
     let (_, factor) = units.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
     let product = number * factor;
-    if !product.is_finite() || product < 0.0 || product > 9.0e18 {
+    if !(0.0..=9.0e18).contains(&product) {
         return Err(format!("{text:?} is out of range"));
     }
     Ok(product.round() as u64)
