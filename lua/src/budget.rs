@@ -46,7 +46,14 @@ thread_local! {
 /// Gives this thread its budget for a whole run.
 pub(crate) fn begin_run(pulse: Arc<Pulse>, time: Duration, total: Duration) {
     let run_until = Instant::now() + total;
-    BUDGET.set(Some(Budget { pulse, time, run_until, cpu_until: cpu_time() + time, expired: false, stopped_at: None }));
+    BUDGET.set(Some(Budget {
+        pulse,
+        time,
+        run_until,
+        cpu_until: cpu_time() + time,
+        expired: false,
+        stopped_at: None,
+    }));
 }
 
 /// A new allowance: a script begins, or has declared something.

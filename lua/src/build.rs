@@ -56,7 +56,14 @@ pub(crate) fn finish(draft: &mut Draft, handle: usize, table: &Value) -> Token {
                 wrong.push(format!("{subject}: a member is a group, it must be a channel"));
                 draft.refuse(*inner);
             }
-            draft.groups.push(GroupDraft { name, members, pick, origin: origin.clone(), used: None, refused: false });
+            draft.groups.push(GroupDraft {
+                name,
+                members,
+                pick,
+                origin: origin.clone(),
+                used: None,
+                refused: false,
+            });
             Token::Group(draft.groups.len() - 1)
         }
     };

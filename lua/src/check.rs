@@ -23,7 +23,10 @@ pub(crate) fn commands(mut draft: Draft, whole: bool) -> (Vec<Command>, Mistakes
     twice("workflow", draft.workflows.iter().map(|w| (w.name.as_str(), &w.origin)), &mut mistakes);
     let own: Vec<_> = draft.levels.iter().filter(|l| l.name != STRICT && l.name != BEST_EFFORT).collect();
     if let Some(level) = own.get(LEVELS_MAX - 2) {
-        let sentence = format!("qos {:?}: a node has at most {LEVELS_MAX} levels, strict and best-effort included", level.name);
+        let sentence = format!(
+            "qos {:?}: a node has at most {LEVELS_MAX} levels, strict and best-effort included",
+            level.name
+        );
         mistakes.note(&level.origin, sentence);
     }
     if whole {
@@ -37,7 +40,8 @@ pub(crate) fn commands(mut draft: Draft, whole: bool) -> (Vec<Command>, Mistakes
             mistakes.note(&pending.origin, format!("{word} {name:?} has no table; write {form}"));
         }
     }
-    let mut commands: Vec<Command> = std::mem::take(&mut draft.levels).into_iter().map(Command::DeclareLevel).collect();
+    let mut commands: Vec<Command> =
+        std::mem::take(&mut draft.levels).into_iter().map(Command::DeclareLevel).collect();
     for topic in std::mem::take(&mut draft.topics) {
         let topic = assemble(&mut draft, topic, &mut mistakes);
         commands.push(Command::DeclareTopic(topic));
@@ -61,7 +65,9 @@ fn twice<'a>(what: &str, all: impl Iterator<Item = (&'a str, &'a Origin)>, mista
     let mut first: HashMap<&str, &Origin> = HashMap::new();
     for (name, origin) in all {
         match first.get(name) {
-            Some(before) => mistakes.note(origin, format!("{what} {name:?} is declared twice, first at {before}")),
+            Some(before) => {
+                mistakes.note(origin, format!("{what} {name:?} is declared twice, first at {before}"))
+            }
             None => {
                 first.insert(name, origin);
             }
@@ -74,11 +80,12 @@ fn references(draft: &Draft, mistakes: &mut Mistakes) {
         [STRICT, BEST_EFFORT].into_iter().chain(draft.levels.iter().map(|l| l.name.as_str())).collect();
     let topics: std::collections::HashSet<&str> = draft.topics.iter().map(|t| t.spec.name.as_str()).collect();
     let mut hints = 0;
-    let mut unknown = |origin: &Origin, subject: String, key: &str, what: &str, name: &str, known: Vec<&str>| {
-        hints += 1;
-        let hint = if hints <= HINTS_MAX { names::hint(name, known) } else { String::new() };
-        mistakes.note(origin, format!("{subject}: {key} names the unknown {what} {name:?}{hint}"));
-    };
+    let mut unknown =
+        |origin: &Origin, subject: String, key: &str, what: &str, name: &str, known: Vec<&str>| {
+            hints += 1;
+            let hint = if hints <= HINTS_MAX { names::hint(name, known) } else { String::new() };
+            mistakes.note(origin, format!("{subject}: {key} names the unknown {what} {name:?}{hint}"));
+        };
     for topic in &draft.topics {
         let (spec, name) = (&topic.spec, &topic.spec.qos);
         if !levels.contains(&name.as_str()) {
@@ -191,7 +198,10 @@ fn take_channel(
     let mut spec = channel.spec.clone();
     if spec.name.is_empty() {
         if let Err(sentence) = names::check("channel", &name) {
-            mistakes.note(&spec.origin, format!("{} channel: {sentence}; give it a shorter one with name", spec.adapter));
+            mistakes.note(
+                &spec.origin,
+                format!("{} channel: {sentence}; give it a shorter one with name", spec.adapter),
+            );
         }
         spec.name = name;
     }
@@ -201,7 +211,8 @@ fn take_channel(
 /// A declared thing is never silently left out.
 fn unused(draft: &Draft, mistakes: &mut Mistakes) {
     for group in draft.groups.iter().filter(|group| group.used.is_none() && !group.refused) {
-        let sentence = format!("group {:?} was built but is not used; put it into a topic's egress", group.name);
+        let sentence =
+            format!("group {:?} was built but is not used; put it into a topic's egress", group.name);
         mistakes.note(&group.origin, sentence);
         // Its members would only repeat the sentence.
     }

@@ -134,7 +134,6 @@ impl Mistakes {
         self.add(Mistake::new(origin, sentence));
     }
 
-
     pub fn is_full(&self) -> bool {
         self.list.len() >= self.most
     }
@@ -227,7 +226,9 @@ impl Draft {
         match folder {
             _ if Path::new(file).is_absolute() => Ok(file.to_owned()),
             Some(folder) => Ok(folder.join(file).to_string_lossy().into_owned()),
-            None => Err(format!("file {file:?} is relative, and this text has no folder; give its full path")),
+            None => {
+                Err(format!("file {file:?} is relative, and this text has no folder; give its full path"))
+            }
         }
     }
 }

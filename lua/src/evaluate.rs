@@ -117,7 +117,9 @@ pub fn evaluate_logged(
             let silence = show_ns(limits.silence.as_nanos() as u64);
             mistakes.push(Mistake::new(
                 &stuck,
-                format!("the script is stuck in one operation that cannot be interrupted; left after {silence}"),
+                format!(
+                    "the script is stuck in one operation that cannot be interrupted; left after {silence}"
+                ),
             ));
             return Err(sorted(mistakes));
         }
@@ -193,7 +195,8 @@ impl Run {
 
     fn run(&self) -> Outcome {
         budget::begin_run(self.pulse.clone(), self.limits.time, self.limits.total);
-        let draft = Draft::new(self.limits.clone(), self.known.adapters.clone(), self.known.libraries.clone());
+        let draft =
+            Draft::new(self.limits.clone(), self.known.adapters.clone(), self.known.libraries.clone());
         let shared: Shared = Arc::new(Mutex::new(draft));
         let (scripts, unread) = {
             let mut draft = locked(&shared);
@@ -224,7 +227,8 @@ impl Run {
         }
         budget::begin_script();
         // The machine and its functions are gone: nobody else holds the draft.
-        let draft = Arc::into_inner(shared).map(|draft| draft.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let draft =
+            Arc::into_inner(shared).map(|draft| draft.into_inner().unwrap_or_else(PoisonError::into_inner));
         let mut draft = draft.unwrap_or_else(|| Draft::new(self.limits.clone(), Vec::new(), Vec::new()));
         let printed = std::mem::take(&mut draft.printed);
         let (commands, mistakes) = check::commands(draft, whole);
@@ -277,7 +281,11 @@ impl Machine {
             Err(error) => Value::Error(Box::new(error)),
         };
         let mut draft = locked(&self.shared);
-        let mistake = if budget::was_over() { self.too_long(&draft, script) } else { self.failed(&draft, script, &raised) };
+        let mistake = if budget::was_over() {
+            self.too_long(&draft, script)
+        } else {
+            self.failed(&draft, script, &raised)
+        };
         draft.mistakes.add(mistake);
         false
     }

@@ -310,7 +310,10 @@ impl Reader<'_> {
                 None
             }
             (Err(_), Some(key)) => {
-                self.wrong(format!("{name}: it is a list, the key {} does not belong there", render(&key, 1)));
+                self.wrong(format!(
+                    "{name}: it is a list, the key {} does not belong there",
+                    render(&key, 1)
+                ));
                 None
             }
         }

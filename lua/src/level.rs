@@ -113,13 +113,16 @@ fn scheduler(level: &mut LevelSpec, fields: &mut Fields, note: &mut impl FnMut(S
             }
             let priority = given.or(preset).unwrap_or(1);
             // The preset's function priority belongs to the preset's own: with another, one below it.
-            level.function_priority = functions.or(if given.is_none() { level.function_priority } else { None });
+            level.function_priority =
+                functions.or(if given.is_none() { level.function_priority } else { None });
             level.scheduler = match chosen {
                 "rr" => Scheduler::RoundRobin { priority },
                 _ => Scheduler::Fifo { priority },
             };
             if !level.forced && (priority > 98 || functions.is_some_and(|functions| functions > 98)) {
-                note("priority 99 belongs to the kernel's watchdogs; use 1 to 98, or set force = true".into());
+                note(
+                    "priority 99 belongs to the kernel's watchdogs; use 1 to 98, or set force = true".into(),
+                );
             }
             if functions.is_some_and(|functions| functions > priority) {
                 note(format!(

@@ -40,7 +40,9 @@ pub(crate) fn caller(lua: &Lua, draft: &Draft) -> Origin {
             None => break,
             Some((source, Some(line))) => {
                 let line = u32::try_from(line).unwrap_or(u32::MAX);
-                if let Some(origin) = source.strip_prefix('@').and_then(|name| draft.chunks.origin(name, line)) {
+                if let Some(origin) =
+                    source.strip_prefix('@').and_then(|name| draft.chunks.origin(name, line))
+                {
                     return origin;
                 }
             }
@@ -214,7 +216,8 @@ fn questions(lua: &Lua, draft: &Shared, table: &Table) -> mlua::Result<()> {
     let shared = draft.clone();
     let missing = move |lua: &Lua, name: Value| match &name {
         Value::String(name) if ABSENT.iter().any(|absent| name.as_bytes() == absent.as_bytes()) => {
-            let sentence = format!("a wiring script has no {:?}: it can only declare", name.to_string_lossy());
+            let sentence =
+                format!("a wiring script has no {:?}: it can only declare", name.to_string_lossy());
             answer::<()>(lua, Err(raise(lua, &locked(&shared), &sentence)))
         }
         _ => answer(lua, Ok(())),

@@ -37,19 +37,25 @@ pub(crate) fn functions(lua: &Lua, draft: &Shared, table: &Table) -> mlua::Resul
             .and_then(|text| tally.add(text.len(), limits).map(|()| text))
             .map_err(|sentence| raise(lua, &draft, &format!("{path}: {sentence}")));
         drop(draft);
-        let chunk = text.and_then(|text| {
-            load_text(lua, &text, &alias, environment).map_err(|error| message_of(&error))
-        });
+        let chunk = text
+            .and_then(|text| load_text(lua, &text, &alias, environment).map_err(|error| message_of(&error)));
         answer(lua, chunk)
     };
     table.set("load_module", lua.create_function(load)?)
 }
 
 /// Compiles a text with its environment. Lua's compiled form is refused: it can crash the machine.
-pub(crate) fn load_text(lua: &Lua, text: &[u8], alias: &str, environment: Table) -> mlua::Result<mlua::Function> {
+pub(crate) fn load_text(
+    lua: &Lua,
+    text: &[u8],
+    alias: &str,
+    environment: Table,
+) -> mlua::Result<mlua::Function> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     if text.first() == Some(&0x1b) {
-        return Err(mlua::Error::RuntimeError(format!("{alias}:0: the script is compiled Lua; only its text can be read")));
+        return Err(mlua::Error::RuntimeError(format!(
+            "{alias}:0: the script is compiled Lua; only its text can be read"
+        )));
     }
     // `#!/usr/bin/lua`: the line stays, so that the lines after it keep their numbers.
     let shebang = if text.first() == Some(&b'#') {
@@ -77,7 +83,8 @@ fn find_module(draft: &Draft, folder: Option<PathBuf>, name: &Value) -> Result<P
             continue;
         }
         // A link must not lead out of the folder.
-        let real = fs::canonicalize(&path).map_err(|error| format!("module {name:?} cannot be read: {error}"))?;
+        let real =
+            fs::canonicalize(&path).map_err(|error| format!("module {name:?} cannot be read: {error}"))?;
         let inside = fs::canonicalize(folder).is_ok_and(|folder| real.starts_with(folder));
         if !inside {
             return Err(format!("module {name:?} is a link that leads out of {}", folder.display()));
@@ -85,9 +92,12 @@ fn find_module(draft: &Draft, folder: Option<PathBuf>, name: &Value) -> Result<P
         return Ok(real);
     }
     if folders.is_empty() {
-        return Err(format!("there is no module {name:?}: this text has no folder, and no library folder is set"));
+        return Err(format!(
+            "there is no module {name:?}: this text has no folder, and no library folder is set"
+        ));
     }
-    let looked: Vec<String> = folders.iter().map(|folder| folder.join(&relative).display().to_string()).collect();
+    let looked: Vec<String> =
+        folders.iter().map(|folder| folder.join(&relative).display().to_string()).collect();
     Err(format!("there is no module {name:?}; looked for {}", looked.join(" and ")))
 }
 
@@ -100,5 +110,7 @@ fn checked_name(name: &LuaString) -> Result<String, String> {
         return Ok(text);
     }
     let shown = one_line(&text.chars().take(80).collect::<String>());
-    Err(format!("{shown:?} is not the name of a module; names are letters, digits, \"_\" and \"-\", with dots for folders"))
+    Err(format!(
+        "{shown:?} is not the name of a module; names are letters, digits, \"_\" and \"-\", with dots for folders"
+    ))
 }

@@ -66,7 +66,7 @@ function base.coroutine.close(...) return let_through(close(...)) end
 
 -- The library's own loops cannot be interrupted: those that a script can make endless are bounded, by the
 -- size that a table really has and by the steps that a pattern takes.
-local most = 10000000
+local most = 1000000
 base.table = copy(table)
 for _, name in ipairs { "insert", "remove", "sort", "concat", "unpack" } do
   local real = table[name]

@@ -115,14 +115,14 @@ impl Ending<'_> {
         let sentence = chunks.names.iter().fold(sentence.to_owned(), |text, (alias, file)| {
             if **file == **alias { text } else { text.replace(alias.as_str(), file) }
         });
-        let meant = sentence
-            .split_once("(global '")
-            .and_then(|(_, rest)| rest.split_once('\''))
-            .and_then(|(global, _)| {
+        let meant = sentence.split_once("(global '").and_then(|(_, rest)| rest.split_once('\'')).and_then(
+            |(global, _)| {
                 // What a stranger's name resembles from its second letter on, it did not mean.
-                let alike = self.globals.iter().filter(|known| known.as_bytes().first() == global.as_bytes().first());
+                let alike =
+                    self.globals.iter().filter(|known| known.as_bytes().first() == global.as_bytes().first());
                 names::nearest(global, alike.map(String::as_str))
-            });
+            },
+        );
         let sentence = match meant {
             Some(name) => format!("{sentence} (did you mean {name:?}?)"),
             None if sentence.is_empty() => "it raised an error without a text".into(),
@@ -135,7 +135,9 @@ impl Ending<'_> {
 /// The innermost message, without tracebacks.
 pub(crate) fn message_of(error: &mlua::Error) -> String {
     match error {
-        mlua::Error::CallbackError { cause, .. } | mlua::Error::BadArgument { cause, .. } => message_of(cause),
+        mlua::Error::CallbackError { cause, .. } | mlua::Error::BadArgument { cause, .. } => {
+            message_of(cause)
+        }
         mlua::Error::WithContext { cause, .. } => message_of(cause),
         mlua::Error::SyntaxError { message, .. } => message.clone(),
         mlua::Error::RuntimeError(message) => message.clone(),

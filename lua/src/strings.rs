@@ -18,7 +18,14 @@ pub(crate) fn functions(lua: &Lua, draft: &Shared) -> mlua::Result<Table> {
     };
     let raised = trouble.clone();
     let search = lua.create_function(
-        move |lua, (s, pattern, from, last, anchored): (LuaString, LuaString, usize, Option<usize>, Option<bool>)| {
+        move |lua,
+              (s, pattern, from, last, anchored): (
+            LuaString,
+            LuaString,
+            usize,
+            Option<usize>,
+            Option<bool>,
+        )| {
             let (subject, pattern) = (s.as_bytes(), pattern.as_bytes());
             let mut matcher = Matcher::new(&subject, &pattern, budget::is_over);
             let found = match matcher.search(from, last, anchored.unwrap_or(false)) {

@@ -47,12 +47,18 @@ fn the_example_of_the_design_becomes_its_commands() {
     let ingress = &vibration.ingress[0];
     assert_eq!((ingress.name.as_str(), ingress.adapter.as_str()), ("press/vibration/in/1", "udp"));
     let peers = Value::List(vec!["a".into(), "b".into()]);
-    assert_eq!(ingress.options, [("bind".to_string(), "127.0.0.1:5501".into()), ("peers".to_string(), peers)]);
+    assert_eq!(
+        ingress.options,
+        [("bind".to_string(), "127.0.0.1:5501".into()), ("peers".to_string(), peers)]
+    );
     let [operators, second] = &vibration.egress[..] else { panic!("two groups") };
     assert_eq!((operators.name.as_str(), operators.pick), ("operators", Pick::LeastLoaded));
     assert_eq!(operators.members[0].name, "press/vibration/operators/1");
     assert_eq!(operators.members[0].format, EventFormat::Event);
-    assert_eq!((operators.members[1].name.as_str(), operators.members[1].qos.as_deref()), ("spare", Some("burst")));
+    assert_eq!(
+        (operators.members[1].name.as_str(), operators.members[1].qos.as_deref()),
+        ("spare", Some("burst"))
+    );
     assert_eq!((second.name.as_str(), second.members[0].name.as_str()), ("2", "press/vibration/2/1"));
     assert_eq!(second.members[0].options[0], ("depth".to_string(), Value::Number(1.5)));
     assert_eq!(topics[1].qos, BEST_EFFORT);
@@ -98,7 +104,10 @@ fn the_presets_are_the_base_of_their_own_declarations() {
     assert_eq!(levels[2].cpus, [1]);
     let kept = good(r#"tempos.qos "strict" { scheduler = "rr" }"#);
     let kept = common::levels(&kept)[0];
-    assert_eq!((&kept.scheduler, kept.function_priority), (&Scheduler::RoundRobin { priority: 45 }, Some(40)));
+    assert_eq!(
+        (&kept.scheduler, kept.function_priority),
+        (&Scheduler::RoundRobin { priority: 45 }, Some(40))
+    );
 }
 
 #[test]

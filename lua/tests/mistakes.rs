@@ -12,13 +12,22 @@ fn one(lua: &str, sentence: &str) {
 
 #[test]
 fn keys_and_values_are_checked() {
-    one("\n\ntempos.topic \"a\" { qso = 'strict' }", r#"wiring.lua:3: topic "a": unknown key "qso" (did you mean "qos"?)"#);
+    one(
+        "\n\ntempos.topic \"a\" { qso = 'strict' }",
+        r#"wiring.lua:3: topic "a": unknown key "qso" (did you mean "qos"?)"#,
+    );
     one(
         "tempos.topic 'a' { egress = { tempos.group 'g' { colour = 1 } } }",
         r#"wiring.lua:1: group "g": unknown key "colour"; known: pick"#,
     );
-    one("tempos.topic 'a' { rank = 300 }", r#"wiring.lua:1: topic "a": rank is 300, it must be a whole number from 0 to 255"#);
-    one("tempos.topic 'a' { rank = 1.5 }", r#"wiring.lua:1: topic "a": rank is 1.5, it must be a whole number from 0 to 255"#);
+    one(
+        "tempos.topic 'a' { rank = 300 }",
+        r#"wiring.lua:1: topic "a": rank is 300, it must be a whole number from 0 to 255"#,
+    );
+    one(
+        "tempos.topic 'a' { rank = 1.5 }",
+        r#"wiring.lua:1: topic "a": rank is 1.5, it must be a whole number from 0 to 255"#,
+    );
     one("tempos.topic 'a' { qos = 5 }", r#"wiring.lua:1: topic "a": qos is 5, it must be a text"#);
     one(
         "tempos.topic 'a' { deadline = 5 }",
@@ -29,19 +38,28 @@ fn keys_and_values_are_checked() {
         r#"wiring.lua:1: topic "a": ttl: "5 parsecs" is not a duration with its unit, such as "250us", "2ms" or "1s""#,
     );
     one("tempos.topic 'a' { ttl = '0ms' }", r#"wiring.lua:1: topic "a": ttl is zero, it must be more"#);
-    one("tempos.topic 'a' { 'strict' }", r#"wiring.lua:1: topic "a": entry 1 ("strict") has no key; write KEY = VALUE"#);
+    one(
+        "tempos.topic 'a' { 'strict' }",
+        r#"wiring.lua:1: topic "a": entry 1 ("strict") has no key; write KEY = VALUE"#,
+    );
     one("tempos.topic 'a' { [true] = 1 }", r#"wiring.lua:1: topic "a": true is not a key; keys are texts"#);
     one(
         "tempos.qos 'a' { queue = { full = 'drop-odlest' } }",
         r#"wiring.lua:1: qos "a": queue: full is "drop-odlest", it must be one of block, drop-oldest, drop-new (did you mean "drop-oldest"?)"#,
     );
     one("tempos.qos 'a' { queue = 7 }", r#"wiring.lua:1: qos "a": queue is 7, it must be a table { … }"#);
-    one("tempos.qos 'a' { force = 'yes' }", r#"wiring.lua:1: qos "a": force is "yes", it must be true or false"#);
+    one(
+        "tempos.qos 'a' { force = 'yes' }",
+        r#"wiring.lua:1: qos "a": force is "yes", it must be true or false"#,
+    );
     one(
         "tempos.qos 'a' { cpus = { 0, 'x' } }",
         r#"wiring.lua:1: qos "a": cpus is { "x", 0 }, it must be a list of whole numbers, such as { 0, 1 }"#,
     );
-    one("tempos.topic 'a' { qos = 'st\\xffct' }", "wiring.lua:1: topic \"a\": qos is \"st\u{fffd}ct\", it must be a text in UTF-8");
+    one(
+        "tempos.topic 'a' { qos = 'st\\xffct' }",
+        "wiring.lua:1: topic \"a\": qos is \"st\u{fffd}ct\", it must be a text in UTF-8",
+    );
     one(
         "tempos.topic 'a' (setmetatable({}, { __index = { qos = 'strict' } }))",
         r#"wiring.lua:1: topic "a": its table has a metatable; only a plain table can be read"#,
@@ -125,8 +143,14 @@ fn nothing_declared_is_left_out_in_silence() {
 
 #[test]
 fn nothing_is_declared_twice() {
-    one("tempos.topic 'a' {}\n\ntempos.topic 'a' {}", r#"wiring.lua:3: topic "a" is declared twice, first at wiring.lua:1"#);
-    one("tempos.qos 'a' {}\ntempos.qos 'a' {}", r#"wiring.lua:2: qos "a" is declared twice, first at wiring.lua:1"#);
+    one(
+        "tempos.topic 'a' {}\n\ntempos.topic 'a' {}",
+        r#"wiring.lua:3: topic "a" is declared twice, first at wiring.lua:1"#,
+    );
+    one(
+        "tempos.qos 'a' {}\ntempos.qos 'a' {}",
+        r#"wiring.lua:2: qos "a" is declared twice, first at wiring.lua:1"#,
+    );
     one(
         "tempos.topic 'a' { egress = { tempos.group 'g' {},\n tempos.group 'g' {} } }",
         r#"wiring.lua:2: topic "a": group "g" is declared twice, first at wiring.lua:1"#,
@@ -184,8 +208,14 @@ fn workflows_need_a_function() {
 #[test]
 fn scheduler_keys_go_together() {
     let level = |keys: &str| format!("tempos.qos 'a' {{ {keys} }}");
-    one(&level("priority = 5"), r#"wiring.lua:1: qos "a": priority goes with scheduler "rr" or "fifo" only, here it is "other""#);
-    one(&level("scheduler = 'fifo'"), r#"wiring.lua:1: qos "a": scheduler "fifo" needs a priority of 1 to 98"#);
+    one(
+        &level("priority = 5"),
+        r#"wiring.lua:1: qos "a": priority goes with scheduler "rr" or "fifo" only, here it is "other""#,
+    );
+    one(
+        &level("scheduler = 'fifo'"),
+        r#"wiring.lua:1: qos "a": scheduler "fifo" needs a priority of 1 to 98"#,
+    );
     one(
         &level("scheduler = 'rr', priority = 99"),
         r#"wiring.lua:1: qos "a": priority 99 belongs to the kernel's watchdogs; use 1 to 98, or set force = true"#,
@@ -226,9 +256,18 @@ fn scheduler_keys_go_together() {
 #[test]
 fn names_are_checked() {
     one("tempos.topic '' {}", "wiring.lua:1: a topic needs a name of 1 to 255 bytes, this one is empty");
-    one("tempos.topic 'a/' {}", r#"wiring.lua:1: topic "a/": a name may not begin or end with white space or "/""#);
-    one("tempos.topic(('x'):rep(256)) {}", "wiring.lua:1: the topic name has 256 bytes; at most 255 are allowed");
-    one("tempos.topic {}", "wiring.lua:1: a topic begins with its name, not {}; write tempos.topic \"NAME\" { … }");
+    one(
+        "tempos.topic 'a/' {}",
+        r#"wiring.lua:1: topic "a/": a name may not begin or end with white space or "/""#,
+    );
+    one(
+        "tempos.topic(('x'):rep(256)) {}",
+        "wiring.lua:1: the topic name has 256 bytes; at most 255 are allowed",
+    );
+    one(
+        "tempos.topic {}",
+        "wiring.lua:1: a topic begins with its name, not {}; write tempos.topic \"NAME\" { … }",
+    );
     one("tempos.topic 'a\\nb' {}", r#"wiring.lua:1: topic "a\nb": a name may not hold control characters"#);
     assert!(common::run("tempos.topic(('x'):rep(255)) {}").is_ok());
 }
@@ -238,7 +277,10 @@ fn what_lua_refuses_is_one_sentence_with_its_line() {
     one("\ntempos.topic 'a' { rank = 1", "wiring.lua:2: '}' expected near <eof>");
     one("local x = = 1", "wiring.lua:1: unexpected symbol near '='");
     one("\n\nlocal x = nil + 1", "wiring.lua:3: attempt to perform arithmetic on a nil value");
-    one("temops.topic 'a' {}", "wiring.lua:1: attempt to index a nil value (global 'temops') (did you mean \"tempos\"?)");
+    one(
+        "temops.topic 'a' {}",
+        "wiring.lua:1: attempt to index a nil value (global 'temops') (did you mean \"tempos\"?)",
+    );
     one("error('the press is missing')", "wiring.lua:1: the press is missing");
     one("error('no place', 0)", "wiring.lua: no place");
     one("\nerror({ code = 3, 'x' })", "wiring.lua:2: it raised { \"x\", code = 3 }");
@@ -247,20 +289,21 @@ fn what_lua_refuses_is_one_sentence_with_its_line() {
     one("local function f() error('deep') end\nf()", "wiring.lua:1: deep");
     one("assert(tempos.env('TEMPOS_IS_NOT_SET'), 'set it')", "wiring.lua:1: set it");
     one("tempos.x = 1", "wiring.lua:1: the module tempos cannot be changed");
-    one("local u = tempos.udp {}\nprint(u.bind)", "wiring.lua:2: attempt to index a userdata value (local 'u')");
+    one(
+        "local u = tempos.udp {}\nprint(u.bind)",
+        "wiring.lua:2: attempt to index a userdata value (local 'u')",
+    );
 }
 
 #[test]
 fn all_mistakes_of_a_run_come_at_once() {
-    let sentences = bad(
-        r#"
+    let sentences = bad(r#"
         tempos.qos "burst" { scheduler = "rr", priority = 140, bach = 1 }
         tempos.topic "a" { qos = "brust", rank = "high" }
         tempos.upd { }
         tempos.topic "a" { ttl = "1" }
         tempos.workflow "w" { from = "b", call = { method = 3 } }
-        "#,
-    );
+        "#);
     let lines: Vec<&str> = sentences.iter().filter_map(|s| s.split(": ").next()).collect();
     let expected =
         ["2", "2", "2", "3", "3", "4", "5", "5", "6", "6", "6"].map(|line| format!("wiring.lua:{line}"));

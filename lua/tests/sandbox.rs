@@ -67,7 +67,8 @@ fn declaring_without_end_is_bounded_too() {
     let limits = Limits { declarations: 1000, ..Limits::default() };
     let sentences = run_with("local n = 0 while true do n = n + 1 tempos.topic('t' .. n) {} end", &limits);
     assert_eq!(sentences, Err(vec!["wiring.lua:1: the wiring has more than 1000 declarations".into()]));
-    let caught = run_with("local n = 0 while true do n = n + 1 pcall(tempos.topic, 't' .. n, {}) end", &limits);
+    let caught =
+        run_with("local n = 0 while true do n = n + 1 pcall(tempos.topic, 't' .. n, {}) end", &limits);
     assert_eq!(caught, Err(vec![format!("wiring.lua:1: {CIRCLES}")]));
     let limits = Limits { total: std::time::Duration::from_millis(300), ..Limits::default() };
     let lua = "while true do local t = tempos.channel('x', {}) end";
@@ -85,10 +86,10 @@ fn memory_is_bounded() {
         "local t = {} while true do t = { t, ('x'):rep(1e5) } end",
         "local s = ('x'):rep(1e6) return (s:gsub('x', s))",
         "local t = {} for n = 1, 1e4 do t[n] = ('x'):rep(1e5) .. n end return table.concat(t)",
-        "return table.concat(setmetatable({}, {__index = tostring}), '', 1, 1e7)",
         "local t = {} for n = 1, 1e9 do t[n] = coroutine.create(print) end",
     ] {
         let sentences = bad(lua);
+        // A slow machine reaches the bound of time before that of memory.
         let ended = sentences[0].ends_with(most) || sentences[0].ends_with(CIRCLES);
         assert!(sentences.len() == 1 && ended, "{sentences:?}\n{lua}");
         assert_eq!(good("tempos.topic 'after' {}").len(), 1);
@@ -115,12 +116,15 @@ fn recursion_is_bounded() {
         assert_eq!(sentences.len(), 1, "{sentences:?}\n{lua}");
         assert_eq!(good("tempos.topic 'after' {}").len(), 1);
     }
-    stops("local function f() table.sort({1, 2}, f) end f()", "the script calls itself too deeply (stack overflow)");
+    stops(
+        "local function f() table.sort({1, 2}, f) end f()",
+        "the script calls itself too deeply (stack overflow)",
+    );
     for deep in [
         format!("return {}1{}", "(".repeat(100_000), ")".repeat(100_000)),
         format!("return {}{}", "{".repeat(100_000), "}".repeat(100_000)),
         format!("{}{}", "do ".repeat(100_000), "end ".repeat(100_000)),
-        format!("return {}1", "-".repeat(3) .replace("---", "- - -").repeat(50_000)),
+        format!("return {}1", "-".repeat(3).replace("---", "- - -").repeat(50_000)),
         format!("return {}1", "not ".repeat(100_000)),
         format!("local x = {}1", "1 .. ".repeat(100_000)),
         format!("x = {}", "function() return ".repeat(10_000)),
@@ -138,9 +142,9 @@ fn what_the_library_loops_over_is_bounded() {
         ("table.sort(t, rawequal)", "table.sort takes no table with a __len of its own"),
         ("table.concat(t)", "table.concat takes no table with a __len of its own"),
         ("table.unpack(t)", "table.unpack takes no table with a __len of its own"),
-        ("table.move({}, 1, 1e15, 2)", "table.move takes at most 10000000 entries"),
-        ("table.unpack({}, 1, 1e8)", "table.unpack takes at most 10000000 entries"),
-        ("table.concat({}, '', 1, 1e15)", "table.concat takes at most 10000000 entries"),
+        ("table.move({}, 1, 1e15, 2)", "table.move takes at most 1000000 entries"),
+        ("table.unpack({}, 1, 1e8)", "table.unpack takes at most 1000000 entries"),
+        ("table.concat({}, '', 1, 1e15)", "table.concat takes at most 1000000 entries"),
     ] {
         let sentences = bad(&format!("{huge}{lua}"));
         assert_eq!(sentences, [format!("wiring.lua:2: {sentence}")]);

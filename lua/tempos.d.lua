@@ -1,0 +1,129 @@
+---@meta tempos
+-- Generated from the table of keys in host/control/src/schema.rs: do not edit.
+
+---@class tempos.Channel
+---@class tempos.Group
+
+---Declares a QoS level: a lane with its own threads, queue and marks on the network.
+---@class (exact) tempos.QosSpec
+---@field rank? integer A higher rank is served before a lower one (strict 200, best-effort 50). From 0 to 255. Default: 100.
+---@field scheduler? "other"|"rr"|"fifo"|"deadline" How the system schedules the lane's threads. Default: "other".
+---@field priority? integer Real-time priority of the queue worker (rr, fifo). From 1 to 99.
+---@field function_priority? integer Real-time priority of the function workers; one below the queue worker's. From 1 to 99.
+---@field force? boolean Allows priority 99, which belongs to the kernel's watchdogs. Default: false.
+---@field nice? integer Nice value (other). From -20 to 19. Default: 0.
+---@field runtime? string CPU time in each period (deadline).
+---@field deadline? string Time within which the runtime is given (deadline).
+---@field period? string The period (deadline).
+---@field cpus? integer[] CPUs that the lane's threads may run on; empty: all. Default: {}.
+---@field workers? integer Function workers of the lane. From 1 to 64. Default: 1.
+---@field batch? integer Most events moved by one call to a channel (strict: 1). From 1 to 64. Default: 32.
+---@field event_max? string Largest event of this level. Default: "64KiB".
+---@field queue? tempos.QosQueueSpec The queue of the level.
+---@field network? tempos.QosNetworkSpec What the adapters ask of the network.
+
+---The queue of a level.
+---@class tempos.QosQueueSpec
+---@field policy? string The queue policy plugin. Default: "fifo".
+---@field capacity? integer Most events waiting. From 1 to 1048576. Default: 4096.
+---@field bytes? string Most bytes of payload waiting; the size of the lane's event pool. Default: "4MiB".
+---@field full? "block"|"drop-oldest"|"drop-new" What happens when it is full (strict: drop-new). Default: "drop-oldest".
+---@field ttl? string Events older than this are dropped.
+---@field [string] any An option of the plugin.
+
+---What the adapters ask of the network for a level.
+---@class (exact) tempos.QosNetworkSpec
+---@field socket_priority? integer SO_PRIORITY; above 6 needs CAP_NET_ADMIN. From 0 to 15. Default: 0.
+---@field dscp? integer Differentiated services code point. From 0 to 63. Default: 0.
+---@field pcp? integer VLAN priority code point. From 0 to 7. Default: 0.
+
+---Declares a topic: ingress channels, the queue of its level, egress channels.
+---@class (exact) tempos.TopicSpec
+---@field qos? string The level of its events. Default: "best-effort".
+---@field ingress? tempos.Channel[] Where its events come from. Default: {}.
+---@field egress? (tempos.Group|tempos.Channel)[] Where they go: subscription groups, or channels that each get every event. Default: {}.
+---@field rank? integer Its place among the topics of its lane (policy priority). From 0 to 255. Default: 128.
+---@field weight? integer Its share among the topics of its lane (policy drr). From 1 to 1000. Default: 1.
+---@field deadline? string An event that leaves later than this after its arrival is counted as late.
+---@field ttl? string Overrides the level's time to live.
+
+---A subscription group: one of its members gets each event. Members are the list part of the table.
+---@class (exact) tempos.GroupSpec
+---@field [integer] tempos.Channel A member.
+---@field pick? "round-robin"|"least-loaded"|"hash"|"sticky" How the member is chosen. Default: "round-robin".
+
+---A channel of an adapter: tempos.udp { … }, tempos.unix { … }, tempos.channel("ADAPTER", { … }).
+---@class tempos.ChannelSpec
+---@field name? string Its name; TOPIC/in/N or TOPIC/GROUP/N by default.
+---@field qos? string The level of this endpoint, where it is not the topic's.
+---@field format? "raw"|"event" Whether frames are bare payloads or carry the event header. Default: "raw".
+---@field [string] any An option of the plugin.
+
+---Declares a workflow: topic → function → topic.
+---@class (exact) tempos.WorkflowSpec
+---@field from string The topic whose events it works on.
+---@field to? string The topic that its output goes to.
+---@field group? string The subscription group that it is a member of; one of its own by default.
+---@field call tempos.WorkflowCallSpec The function.
+
+---A function and how it is invoked.
+---@class tempos.WorkflowCallSpec
+---@field method string The invocation method plugin: dlf, …
+---@field file string The function's file; relative to the script.
+---@field warm? integer Instances kept ready. From 0 to 1024. Default: 1.
+---@field deadline? string The function is stopped or reported late after this long.
+---@field memory? string Most memory of an instance, where the method can hold it to that.
+---@field output_max? string Largest output. Default: "64KiB".
+---@field concurrency? integer Events that it may work on at once; 1 keeps their order. From 1 to 64. Default: 1.
+---@field inline? boolean Runs on the queue worker itself: for a function that is short and never waits. Default: false.
+---@field [string] any An option of the plugin.
+
+---@class (exact) tempos
+tempos = {}
+
+---Declares a QoS level: a lane with its own threads, queue and marks on the network.
+---@param name string
+---@return fun(fields: tempos.QosSpec)
+function tempos.qos(name) end
+
+---Declares a topic: ingress channels, the queue of its level, egress channels.
+---@param name string
+---@return fun(fields: tempos.TopicSpec)
+function tempos.topic(name) end
+
+---A subscription group: one of its members gets each event. Members are the list part of the table.
+---@param name string
+---@return fun(fields: tempos.GroupSpec): tempos.Group
+function tempos.group(name) end
+
+---A channel of the adapter udp.
+---@param fields tempos.ChannelSpec
+---@return tempos.Channel
+function tempos.udp(fields) end
+
+---A channel of the adapter unix.
+---@param fields tempos.ChannelSpec
+---@return tempos.Channel
+function tempos.unix(fields) end
+
+---A channel of an adapter: tempos.udp { … }, tempos.unix { … }, tempos.channel("ADAPTER", { … }).
+---@param adapter string
+---@param fields tempos.ChannelSpec
+---@return tempos.Channel
+function tempos.channel(adapter, fields) end
+
+---Declares a workflow: topic → function → topic.
+---@param name string
+---@return fun(fields: tempos.WorkflowSpec)
+function tempos.workflow(name) end
+
+---The value of an environment variable of the node, or nil.
+---@param name string
+---@return string?
+function tempos.env(name) end
+
+---The name of this machine.
+---@return string
+function tempos.hostname() end
+
+return tempos
