@@ -31,7 +31,8 @@ impl House {
     /// # Errors
     /// One sentence that says who may.
     pub fn decide(&self, caller: &Caller, right: Right, verb: &str) -> Result<(), String> {
-        let member = self.group.as_ref().and_then(|(_, gid)| *gid).is_some_and(|gid| caller.gids.contains(&gid));
+        let member =
+            self.group.as_ref().and_then(|(_, gid)| *gid).is_some_and(|gid| caller.gids.contains(&gid));
         let allowed = match right {
             Right::Anyone => true,
             Right::Operator => member || self.owns(caller.uid),
@@ -104,7 +105,11 @@ mod tests {
         let privileged = NODE.methods.iter().filter(|m| m.right != Right::Anyone);
         assert_eq!(actions, privileged.clone().count());
         for method in privileged {
-            assert!(policy.contains(&format!("<action id=\"{}\">", polkit_action(method.name))), "{}", method.name);
+            assert!(
+                policy.contains(&format!("<action id=\"{}\">", polkit_action(method.name))),
+                "{}",
+                method.name
+            );
         }
     }
 

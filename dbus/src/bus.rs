@@ -55,6 +55,8 @@ async fn join(bus: &Bus) -> Result<MessageStream, String> {
         Ok(_) | Err(zbus::Error::NameTaken) => {
             Err(format!("another process has the name {} on {bus}; it is tried again", crate::NAME))
         }
-        Err(error) => Err(format!("{bus} does not give the name {}; it is tried again: {error}", crate::NAME)),
+        Err(error) => {
+            Err(format!("{bus} does not give the name {}; it is tried again: {error}", crate::NAME))
+        }
     }
 }

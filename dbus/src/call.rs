@@ -204,7 +204,12 @@ async fn answer_introspect(
         Place::Root => KINDS.into_iter().map(|kind| kind.word().to_owned()).collect(),
         Place::Folder(kind) => {
             let kind = *kind;
-            call.shared.read(move |node| node.names(kind)).await?.iter().map(|name| path::escape(name)).collect()
+            call.shared
+                .read(move |node| node.names(kind))
+                .await?
+                .iter()
+                .map(|name| path::escape(name))
+                .collect()
         }
         Place::Object(kind, name) => {
             call.shared.observe(*kind, name).await?.ok_or_else(|| Failure::no_object(path))?;
@@ -214,7 +219,12 @@ async fn answer_introspect(
     call.reply(&introspect::xml(faces, &children))
 }
 
-async fn answer_properties(call: &Call<'_>, place: &Place, path: &str, member: &str) -> Result<Message, Failure> {
+async fn answer_properties(
+    call: &Call<'_>,
+    place: &Place,
+    path: &str,
+    member: &str,
+) -> Result<Message, Failure> {
     let (kind, name) = match place {
         Place::Object(kind, name) => (*kind, name.as_str()),
         _ => (Kind::Node, ""),
@@ -285,7 +295,9 @@ async fn answer_managed(call: &Call<'_>) -> Result<Message, Failure> {
         let mut objects: Vec<(ObjectPath<'static>, Interfaces)> = Vec::new();
         for kind in KINDS {
             for name in node.names(kind) {
-                if let (Some(interfaces), Ok(path)) = (interfaces(node, kind, &name), object_path(kind, &name)) {
+                if let (Some(interfaces), Ok(path)) =
+                    (interfaces(node, kind, &name), object_path(kind, &name))
+                {
                     objects.push((path, interfaces));
                 }
             }

@@ -73,8 +73,10 @@ pub async fn of_bus(bus: &Connection, sender: &str) -> Result<Caller, String> {
         Ok(Err(error)) => return Err(format!("the bus does not say who {sender} is: {error}")),
         Err(_) => return Err(format!("the bus does not say who {sender} is: no answer in time")),
     };
-    let credentials: ConnectionCredentials =
-        reply.body().deserialize().map_err(|e| format!("the bus's answer about {sender} is not readable: {e}"))?;
+    let credentials: ConnectionCredentials = reply
+        .body()
+        .deserialize()
+        .map_err(|e| format!("the bus's answer about {sender} is not readable: {e}"))?;
     let uid = credentials.unix_user_id().ok_or_else(|| format!("the bus knows no user of {sender}"))?;
     Ok(Caller { uid, gids: credentials.into_unix_group_ids().unwrap_or_default() })
 }

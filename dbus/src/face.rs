@@ -155,7 +155,11 @@ pub static NODE: Face = Face {
         orders("Plan", &[("path", "s")], &[("report", "s")]),
         orders("Reload", &[], &[]),
         orders("Drain", &[("timeout_ms", "u")], &[]),
-        orders("Publish", &[("topic", "s"), ("attributes", "a{sv}"), ("payload", "ay")], &[("event_id", "t")]),
+        orders(
+            "Publish",
+            &[("topic", "s"), ("attributes", "a{sv}"), ("payload", "ay")],
+            &[("event_id", "t")],
+        ),
         orders("Subscribe", &[("topic", "s")], &[("socket", "h")]),
         Method { name: "LoadPlugin", takes: &[("path", "s")], returns: &[], right: Right::Owner },
         orders("Prewarm", &[("workflow", "s"), ("instances", "u")], &[]),
@@ -387,7 +391,8 @@ mod tests {
 
     #[test]
     fn what_tells_of_a_change_is_what_the_herald_sends() {
-        let told: Vec<_> = NODE.properties.iter().filter(|p| p.changes == Changes::Told).map(|p| p.name).collect();
+        let told: Vec<_> =
+            NODE.properties.iter().filter(|p| p.changes == Changes::Told).map(|p| p.name).collect();
         let sent: Vec<_> = CONDITION.into_iter().chain(NODE_TOLD).collect();
         assert!(told.iter().all(|name| sent.contains(name)) && told.len() == sent.len(), "{told:?} {sent:?}");
         for kind in KINDS {

@@ -167,9 +167,9 @@ impl Herald {
 
     async fn announce(&self, kind: Kind, names: Vec<String>) {
         let read = move |node: &dyn tempos_control::Node| -> Vec<_> {
-            let objects = names.iter().filter_map(|name| {
-                Some((object_path(kind, name).ok()?, interfaces(node, kind, name)?))
-            });
+            let objects = names
+                .iter()
+                .filter_map(|name| Some((object_path(kind, name).ok()?, interfaces(node, kind, name)?)));
             objects.collect()
         };
         for body in self.shared.read(read).await.unwrap_or_default() {
@@ -185,7 +185,13 @@ impl Herald {
         self.signal(ROOT, face::NODE.name, member, body).await;
     }
 
-    async fn signal<B: serde::Serialize + DynamicType>(&self, path: &str, interface: &str, member: &str, body: &B) {
+    async fn signal<B: serde::Serialize + DynamicType>(
+        &self,
+        path: &str,
+        interface: &str,
+        member: &str,
+        body: &B,
+    ) {
         let build = |sender: Option<&str>| -> zbus::Result<Message> {
             let mut builder = Message::signal(path, interface, member)?;
             if let Some(sender) = sender {

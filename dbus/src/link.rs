@@ -1,9 +1,9 @@
 //! One connection, to a bus or from a peer: takes its calls, within bounds, and sends its signals.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
@@ -64,12 +64,26 @@ impl Link {
     }
 
     /// A connection from a peer.
-    pub fn from_peer(id: u64, connection: Connection, caller: Caller) -> (Arc<Self>, mpsc::Receiver<Message>) {
-        let peer = Peer { caller, name: format!(":1.{id}"), greeted: AtomicBool::new(false), rules: Mutex::default() };
+    pub fn from_peer(
+        id: u64,
+        connection: Connection,
+        caller: Caller,
+    ) -> (Arc<Self>, mpsc::Receiver<Message>) {
+        let peer = Peer {
+            caller,
+            name: format!(":1.{id}"),
+            greeted: AtomicBool::new(false),
+            rules: Mutex::default(),
+        };
         Link::new(id, connection, Side::Peer(peer), CALLS_OF_A_CLIENT)
     }
 
-    fn new(id: u64, connection: Connection, side: Side, calls: usize) -> (Arc<Self>, mpsc::Receiver<Message>) {
+    fn new(
+        id: u64,
+        connection: Connection,
+        side: Side,
+        calls: usize,
+    ) -> (Arc<Self>, mpsc::Receiver<Message>) {
         let (signals, receiver) = mpsc::channel(SIGNALS_WAITING);
         let calls = Arc::new(Semaphore::new(calls));
         (Arc::new(Link { id, connection, side, calls, signals, ended: Notify::new() }), receiver)
@@ -131,7 +145,12 @@ impl Link {
 }
 
 /// Serves a connection until it ends, from either side.
-pub async fn serve(shared: &Arc<Shared>, link: &Arc<Link>, stream: MessageStream, signals: mpsc::Receiver<Message>) {
+pub async fn serve(
+    shared: &Arc<Shared>,
+    link: &Arc<Link>,
+    stream: MessageStream,
+    signals: mpsc::Receiver<Message>,
+) {
     shared.add_link(link);
     tokio::select! {
         () = send_signals(link, signals) => {}
@@ -177,7 +196,8 @@ async fn take_calls(shared: &Arc<Shared>, link: &Arc<Link>, mut stream: MessageS
 /// through the same stream, and a call that waits for one would wait for ever.
 async fn admit(link: &Arc<Link>, message: &Message) -> Result<Turn, Failure> {
     let Side::Bus { calls } = &link.side else {
-        let place = link.calls.clone().acquire_owned().await.map_err(|_| Failure::internal("the door is closed"))?;
+        let place =
+            link.calls.clone().acquire_owned().await.map_err(|_| Failure::internal("the door is closed"))?;
         return Ok(Turn { _place: place, of: None });
     };
     let Ok(place) = link.calls.clone().try_acquire_owned() else {

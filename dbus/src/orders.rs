@@ -83,7 +83,10 @@ fn attribute((key, value): (String, Value<'_>)) -> Result<(String, Attribute), F
         Value::U32(v) => Attribute::Integer(i64::from(*v)),
         Value::I64(v) => Attribute::Integer(*v),
         Value::U64(v) => Attribute::Integer(i64::try_from(*v).map_err(|_| {
-            Failure::arguments(format!("attribute {key:?}: {v} is over {}, the largest whole number", i64::MAX))
+            Failure::arguments(format!(
+                "attribute {key:?}: {v} is over {}, the largest whole number",
+                i64::MAX
+            ))
         })?),
         Value::F64(v) => Attribute::Number(*v),
         Value::Str(v) => Attribute::Text(v.to_string()),

@@ -138,7 +138,9 @@ mod tests {
         let path = of(Kind::Topic, "press/vibration");
         assert_eq!(path, "/org/tempos/Host1/topic/press_2fvibration");
         assert_eq!(place(&path), Some(Place::Object(Kind::Topic, "press/vibration".into())));
-        for nowhere in ["/com", "/org/tempos/Host12", "/org/tempos/Host1/queue/a", "/org/tempos/Host1/topic/a/b"] {
+        for nowhere in
+            ["/com", "/org/tempos/Host12", "/org/tempos/Host1/queue/a", "/org/tempos/Host1/topic/a/b"]
+        {
             assert_eq!(place(nowhere), None, "{nowhere}");
         }
     }

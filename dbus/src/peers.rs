@@ -59,9 +59,7 @@ impl Listener {
             .and_then(|()| std::fs::rename(&early, path))
             .and_then(|()| std::fs::symlink_metadata(path));
         match settled {
-            Ok(found) => {
-                Ok(Listener { socket, path: path.to_owned(), file: (found.dev(), found.ino()) })
-            }
+            Ok(found) => Ok(Listener { socket, path: path.to_owned(), file: (found.dev(), found.ino()) }),
             Err(error) => {
                 let _ = std::fs::remove_file(&early);
                 Err(fails("cannot set up", error))

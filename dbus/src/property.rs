@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use tempos_control::object::Figure;
 use tempos_control::ObjectState;
+use tempos_control::object::Figure;
 use zbus::zvariant::Value;
 
 use crate::face::{Face, Property, Sort};
@@ -82,7 +82,12 @@ mod tests {
             for state in [bare(kind, Figures::new()), bare(kind, wrong)] {
                 for property in face.properties {
                     let value = value(&state, property);
-                    assert_eq!(value.value_signature().to_string(), property.sort.signature(), "{}", property.name);
+                    assert_eq!(
+                        value.value_signature().to_string(),
+                        property.sort.signature(),
+                        "{}",
+                        property.name
+                    );
                 }
             }
         }

@@ -58,7 +58,9 @@ impl Shared {
     pub async fn carry_out(&self, order: Order) -> Result<Reply, Failure> {
         let turns = if matches!(order, Order::Drain { .. }) { &self.drains } else { &self.orders };
         let Ok(Ok(turn)) = timeout(TURN_WAIT, turns.clone().acquire_owned()).await else {
-            return Err(Failure::overloaded("the node is busy with as many orders as it takes at once: try again"));
+            return Err(Failure::overloaded(
+                "the node is busy with as many orders as it takes at once: try again",
+            ));
         };
         let node = self.node.clone();
         let done = tokio::task::spawn_blocking(move || {
@@ -67,7 +69,9 @@ impl Shared {
         });
         match done.await {
             Ok(result) => result.map_err(Failure::from),
-            Err(_) => Err(Failure::internal("the node failed in the middle of the order; its log says where")),
+            Err(_) => {
+                Err(Failure::internal("the node failed in the middle of the order; its log says where"))
+            }
         }
     }
 
@@ -78,7 +82,8 @@ impl Shared {
         F: FnOnce(&dyn Node) -> T + Send + 'static,
     {
         // The semaphore is never closed.
-        let turn = self.reads.clone().acquire_owned().await.map_err(|_| Failure::internal("the door is closed"))?;
+        let turn =
+            self.reads.clone().acquire_owned().await.map_err(|_| Failure::internal("the door is closed"))?;
         let node = self.node.clone();
         let done = tokio::task::spawn_blocking(move || {
             let _turn = turn;

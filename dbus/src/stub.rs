@@ -166,6 +166,9 @@ fn match_rule(peer: &Peer, text: &str, add: bool) -> Result<(), Failure> {
             rules.swap_remove(at);
             Ok(())
         }
-        None => Err(Failure::new("org.freedesktop.DBus.Error.MatchRuleNotFound", format!("there is no rule {text:?}"))),
+        None => Err(Failure::new(
+            "org.freedesktop.DBus.Error.MatchRuleNotFound",
+            format!("there is no rule {text:?}"),
+        )),
     }
 }

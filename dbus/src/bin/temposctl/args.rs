@@ -1,0 +1,240 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+use tempos_control::units;
+
+const ABOUT: &str = "Looks at a TEMPOS node and gives it orders.";
+const MORE: &str = "\
+EXIT CODES
+  0   done
+  1   doctor: something is bad
+  3   status: the node runs degraded, or does not run
+  64  wrong usage
+  65  what was given is wrong: a wiring with mistakes, a refused plugin
+  66  a file, topic or workflow that is not there
+  69  no node answers
+  70  a fault of the tool or the node
+  71  the operating system refused
+  75  the node is busy or slow: try again
+  77  not allowed
+  78  the requested QoS cannot be granted here
+
+ENVIRONMENT
+  TEMPOS_BUS  what --bus is where it is not given
+  NO_COLOR    no colours, also on a terminal
+
+Without either, the node's own socket /run/tempos/control.sock is used where it is, else the system bus.";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "temposctl", version, about = ABOUT, after_help = MORE, disable_help_subcommand = true)]
+pub struct Args {
+    /// Where the node is: system, session, or a D-Bus address such as unix:path=/run/tempos/control.sock
+    #[arg(long, global = true, value_name = "BUS")]
+    pub bus: Option<String>,
+
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// How long to wait for an answer, such as 500ms or 2min
+    #[arg(long, global = true, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub timeout: Duration,
+
+    /// What to do
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Show how the node is: its state, its lanes, what is amiss
+    #[command(after_help = "EXAMPLES\n  temposctl status\n  temposctl status --json | jq .node.Degraded\n\n\
+        The exit code is 0 when the node runs as asked, 3 when it is degraded.")]
+    Status,
+
+    /// Show what a wiring would change, and change nothing
+    #[command(after_help = "EXAMPLES\n  temposctl plan /etc/tempos/wiring.d\n  temposctl plan press.lua")]
+    Plan {
+        /// A .lua file, or a folder of them read in name order as one wiring
+        path: PathBuf,
+    },
+
+    /// Make a wiring the node's whole wiring; with a mistake in it, nothing changes
+    #[command(
+        after_help = "EXAMPLES\n  temposctl apply press.lua\n  sed s/strict/best-effort/ press.lua | temposctl apply -"
+    )]
+    Apply {
+        /// A .lua file, a folder of them, or - for a script on standard input
+        path: PathBuf,
+    },
+
+    /// Say whether the node would take a wiring (without a node: temposd --check)
+    #[command(after_help = "EXAMPLES\n  temposctl check press.lua && temposctl apply press.lua")]
+    Check {
+        /// A .lua file or a folder of them
+        path: PathBuf,
+    },
+
+    /// Read the node's configured wiring again and apply what differs
+    #[command(after_help = "EXAMPLES\n  temposctl reload")]
+    Reload,
+
+    /// Take no more events, finish those that are queued, and report the counts
+    #[command(after_help = "EXAMPLES\n  temposctl drain\n  temposctl drain --limit 500ms")]
+    Drain {
+        /// How long to finish; what is left then is counted as dropped
+        #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+        limit: Duration,
+    },
+
+    /// List the plugins; test or inspect a plugin file
+    #[command(
+        after_help = "EXAMPLES\n  temposctl plugins\n  temposctl plugins test target/release/libmine.so\n  \
+        temposctl plugins inspect /usr/lib/tempos/plugins/libudp.so"
+    )]
+    Plugins {
+        /// What to do with a plugin file; without it, the node's plugins are listed
+        #[command(subcommand)]
+        verb: Option<PluginVerb>,
+    },
+
+    /// List the topics with their events
+    #[command(after_help = "EXAMPLES\n  temposctl topics\n  temposctl topics --json | jq -r '.[].name'")]
+    Topics,
+
+    /// List the workflows with what their functions did
+    #[command(after_help = "EXAMPLES\n  temposctl workflows")]
+    Workflows,
+
+    /// List the QoS levels: what each lane asked for and was granted
+    #[command(after_help = "EXAMPLES\n  temposctl levels")]
+    Levels,
+
+    /// List the channels with their traffic
+    #[command(after_help = "EXAMPLES\n  temposctl channels")]
+    Channels,
+
+    /// Publish an event
+    #[command(after_help = "EXAMPLES\n  temposctl pub press/vibration '{\"g\":2.5}'\n  \
+        temposctl pub press/image @frame.jpg --attribute camera=2\n  date | temposctl pub press/log -")]
+    Pub(Publish),
+
+    /// Print the events of a topic as they come
+    #[command(
+        after_help = "EXAMPLES\n  temposctl sub press/alarms\n  temposctl sub press/vibration --json --count 10\n  \
+        temposctl sub press/image --payload --count 1 > frame.jpg"
+    )]
+    Sub(Subscribe),
+
+    /// Show where the time goes, hop by hop, for every QoS level or for one topic
+    #[command(after_help = "EXAMPLES\n  temposctl latency\n  temposctl latency press/vibration")]
+    Latency {
+        /// A topic
+        topic: Option<String>,
+    },
+
+    /// Say what this system grants to real-time threads, and how to mend what it does not
+    #[command(
+        after_help = "EXAMPLES\n  temposctl doctor\n\nThe exit code is 1 when something is bad: a level does not get \
+        what it asked for."
+    )]
+    Doctor,
+
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "EXAMPLES\n  temposctl completions bash > /usr/share/bash-completion/completions/temposctl"
+    )]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// What can be done with a plugin file.
+#[derive(Debug, Subcommand)]
+pub enum PluginVerb {
+    /// List the node's plugins
+    List,
+    /// Run the conformance suite of its kind against a plugin file
+    #[command(after_help = "EXAMPLES\n  temposctl plugins test libmine.so\n  \
+        temposctl plugins test libmine.so --option bind=127.0.0.1:0")]
+    Test {
+        /// The plugin, a .so file
+        file: PathBuf,
+        /// An option that the plugin is opened with, KEY=VALUE; may be repeated
+        #[arg(long = "option", value_name = "KEY=VALUE")]
+        options: Vec<String>,
+    },
+    /// Read what a plugin file says of itself, without running any of its code
+    #[command(after_help = "EXAMPLES\n  temposctl plugins inspect libmine.so")]
+    Inspect {
+        /// The plugin, a .so file
+        file: PathBuf,
+    },
+}
+
+/// `pub`
+#[derive(Debug, clap::Args)]
+pub struct Publish {
+    /// The topic
+    pub topic: String,
+    /// The payload itself, @FILE for a file's contents, or - for standard input
+    #[arg(default_value = "", hide_default_value = true, allow_hyphen_values = true)]
+    pub payload: String,
+    /// An attribute, KEY=VALUE; may be repeated. true, false and whole numbers are sent as such
+    #[arg(long = "attribute", short = 'a', value_name = "KEY=VALUE", value_parser = pair)]
+    pub attributes: Vec<(String, String)>,
+}
+
+/// `sub`
+#[derive(Debug, clap::Args)]
+pub struct Subscribe {
+    /// The topic
+    pub topic: String,
+    /// End after so many events
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+    /// Print the bare payloads and nothing else
+    #[arg(long, conflicts_with = "json")]
+    pub payload: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    units::duration_ns(text).map(Duration::from_nanos)
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err("an attribute is KEY=VALUE, such as camera=2".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_verb_has_an_example() {
+        let mut command = Args::command();
+        command.build();
+        command.clone().debug_assert();
+        let mut verbs: Vec<_> = command.get_subcommands().collect();
+        while let Some(verb) = verbs.pop() {
+            verbs.extend(verb.get_subcommands());
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(
+                help.contains("temposctl ") || verb.get_name() == "list",
+                "{} has no example",
+                verb.get_name()
+            );
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Other users: they read, and give orders only where they may.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Output};
+
+use crate::node::FakeNode;
+use crate::scene::{SIDES, Scene, Side, run, start_system_bus};
+
+const NOBODY: &str = "65534";
+
+/// The number of a group that every system has.
+fn group() -> (String, String) {
+    let groups = std::fs::read_to_string("/etc/group").unwrap();
+    let line = groups.lines().find(|line| line.starts_with("daemon:")).expect("a group named daemon");
+    ("daemon".into(), line.split(':').nth(2).unwrap().to_owned())
+}
+
+/// busctl as another user, with those groups.
+fn busctl_as(scene: &Scene, side: Side, groups: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", NOBODY, "--regid", NOBODY]);
+    if groups.is_empty() {
+        command.arg("--clear-groups");
+    } else {
+        command.args(["--groups", groups]);
+    }
+    command.arg("busctl").arg(format!("--address={}", scene.address(side))).args(arguments);
+    run(&mut command, b"")
+}
+
+fn scene() -> Scene {
+    let scene = Scene::with(
+        FakeNode::new(),
+        |folder| {
+            std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+            Some(start_system_bus(folder))
+        },
+        |config| {
+            config.peer_socket_mode = 0o666;
+            config.allow_group = Some(group().0);
+        },
+    );
+    let bus = scene.folder.0.join("bus");
+    std::fs::set_permissions(bus, std::fs::Permissions::from_mode(0o777)).unwrap();
+    scene
+}
+
+const ROOT: &str = "/org/tempos/Host1";
+const NODE: &str = "org.tempos.Host1.Node";
+
+fn is_root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        // Becoming another user takes root; CI runs as root.
+        eprintln!("not root: other users cannot be tried");
+    }
+    root
+}
+
+#[test]
+fn a_stranger_reads_and_is_refused_every_order_with_a_sentence() {
+    if !is_root() {
+        return;
+    }
+    let scene = scene();
+    for side in SIDES {
+        for read in [
+            &["tree", "org.tempos.Host1"][..],
+            &["introspect", "org.tempos.Host1", ROOT],
+            &["get-property", "org.tempos.Host1", ROOT, NODE, "State"],
+            &["call", "org.tempos.Host1", ROOT, NODE, "Doctor"],
+        ] {
+            let output = busctl_as(&scene, side, "", read);
+            assert!(output.status.success(), "{side:?} {read:?}: {output:?}");
+        }
+        scene.node.take_orders();
+        for order in [
+            &["Apply", "s", "/a"][..],
+            &["ApplyText", "ss", "a", "b"],
+            &["Plan", "s", "/a"],
+            &["Reload"],
+            &["Drain", "u", "1"],
+            &["Publish", "sa{sv}ay", "press/alarms", "0", "0"],
+            &["Subscribe", "s", "press/alarms"],
+            &["LoadPlugin", "s", "/a.so"],
+            &["Prewarm", "su", "detect", "1"],
+        ] {
+            let call: Vec<_> =
+                ["call", "org.tempos.Host1", ROOT, NODE].into_iter().chain(order.iter().copied()).collect();
+            let output = busctl_as(&scene, side, "", &call);
+            assert!(!output.status.success(), "{side:?} {order:?}");
+            let said = String::from_utf8(output.stderr).unwrap();
+            let sentence = format!("user 65534 may not call {}: only root", order[0]);
+            assert!(said.contains(&sentence), "{side:?}: {said}");
+        }
+        assert_eq!(scene.node.take_orders(), [""; 0], "nothing reached the node");
+    }
+}
+
+#[test]
+fn a_member_of_the_group_gives_orders_but_loads_no_plugin() {
+    if !is_root() {
+        return;
+    }
+    let scene = scene();
+    let (name, gid) = group();
+    for side in SIDES {
+        let call = |arguments: &[&str]| {
+            let call: Vec<_> = ["call", "org.tempos.Host1", ROOT, NODE]
+                .into_iter()
+                .chain(arguments.iter().copied())
+                .collect();
+            busctl_as(&scene, side, &gid, &call)
+        };
+        let reload = call(&["Reload"]);
+        assert!(reload.status.success(), "{side:?} {name}: {reload:?}");
+        let load = call(&["LoadPlugin", "s", "/a.so"]);
+        let said = String::from_utf8(load.stderr).unwrap();
+        assert!(said.contains("only root and the daemon's user may"), "{side:?}: {said}");
+    }
+}
+
+#[test]
+fn the_socket_has_its_mode_and_temposctl_says_77() {
+    if !is_root() {
+        return;
+    }
+    let scene = scene();
+    let mode = std::fs::metadata(scene.folder.0.join("control.sock")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o666);
+    // The tool where another user can run it.
+    let tool = scene.folder.0.join("temposctl");
+    std::fs::copy(env!("CARGO_BIN_EXE_temposctl"), &tool).unwrap();
+    for side in SIDES {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]);
+        command.arg(&tool).args(["--bus", &scene.address(side), "reload"]);
+        let output = run(&mut command, b"");
+        assert_eq!(output.status.code(), Some(77), "{output:?}");
+    }
+}
