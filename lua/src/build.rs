@@ -14,12 +14,17 @@ pub(crate) fn finish(draft: &mut Draft, handle: usize, table: &Value) -> Token {
     let (kind, name, origin) = (pending.kind, pending.name.clone(), pending.origin.clone());
     let folder = pending.folder.clone();
     let again = std::mem::replace(&mut pending.finished, true);
+    if pending.refused {
+        spill(draft, table);
+        return Token::Wrong;
+    }
     if kind == Kind::Channel {
         return channel(draft, &name, table, origin);
     }
     let subject = format!("{} {name:?}", kind.word());
     if again && kind != Kind::Group {
         draft.mistakes.note(&origin, format!("{subject}: it was given a second table"));
+        spill(draft, table);
         return Token::Wrong;
     }
     let mut wrong = Vec::new();
@@ -183,6 +188,22 @@ fn read(draft: &mut Draft, kind: &str, subject: &str, table: &Value, wrong: &mut
         draft.refuse(token);
     }
     fields
+}
+
+/// What a refused constructor was given has been used, only not well.
+pub(crate) fn spill(draft: &mut Draft, table: &Value) {
+    let (mut spilled, mut mistakes, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let mut reader = Reader {
+        subject: String::new(),
+        listing: false,
+        mistakes: &mut mistakes,
+        bytes: &mut bytes,
+        spilled: &mut spilled,
+    };
+    reader.spill(table, 0);
+    for token in tokens(spilled) {
+        draft.refuse(token);
+    }
 }
 
 fn tokens(list: Vec<LightUserData>) -> Vec<Token> {

@@ -50,8 +50,10 @@ pub(crate) struct Pending {
     pub origin: Origin,
     /// The folder of its script, for relative files.
     pub folder: Option<PathBuf>,
-    /// Whether the table came.
+    /// Whether the table came, or is not waited for.
     pub finished: bool,
+    /// Whether its name was refused: then nothing is built.
+    pub refused: bool,
 }
 
 /// What a two-part constructor declares.
@@ -154,7 +156,7 @@ pub(crate) struct Draft {
     pub pending: Vec<Pending>,
     pub mistakes: Mistakes,
     pub tally: crate::source::Tally,
-    /// Where `error` was last called with something that is not a text.
+    /// The line at which the error that ended a script was raised.
     pub raised_at: Option<Origin>,
     /// What `print` said, bounded.
     pub printed: Vec<(Origin, String)>,
@@ -163,6 +165,7 @@ pub(crate) struct Draft {
     /// The folder of the script that runs.
     pub folder: Option<PathBuf>,
     declarations: usize,
+    overfull: bool,
 }
 
 impl Draft {
@@ -185,12 +188,25 @@ impl Draft {
             text_bytes: 0,
             folder: None,
             declarations: 0,
+            overfull: false,
         }
     }
 
     /// Counts one constructor call against the bounds of the run.
-    pub fn count_declaration(&mut self) -> Result<(), String> {
+    ///
+    /// A script may catch the error; the mistake stays, so that nothing is left out in silence.
+    pub fn count_declaration(&mut self, origin: &Origin) -> Result<(), String> {
         self.declarations += 1;
+        let counted = self.within_bounds();
+        if let Err(sentence) = &counted
+            && !std::mem::replace(&mut self.overfull, true)
+        {
+            self.mistakes.note(origin, sentence.as_str());
+        }
+        counted
+    }
+
+    fn within_bounds(&self) -> Result<(), String> {
         if self.declarations > self.limits.declarations {
             return Err(format!("the wiring has more than {} declarations", self.limits.declarations));
         }

@@ -50,6 +50,9 @@ pub fn abandoned() -> usize {
 
 /// Evaluates scripts into the commands of one whole wiring. What `print` says is let go.
 ///
+/// Blocks until they have ended or were left to themselves. Their thread inherits the scheduling policy of
+/// the caller, which must not be a lane's.
+///
 /// # Errors
 /// All mistakes of the run, at most [`Limits::mistakes`] one by one, sorted by file and line.
 pub fn evaluate(source: &Source, known: &Known, limits: &Limits) -> Result<Vec<Command>, Vec<Mistake>> {
@@ -249,7 +252,10 @@ struct Machine {
     lua: Lua,
     shared: Shared,
     environment: Function,
+    /// The library's own `xpcall`.
     call: Function,
+    /// Its handler: keeps the line at which an error was raised.
+    handler: Function,
     globals: Vec<String>,
     limits: Limits,
 }
@@ -262,8 +268,16 @@ impl Machine {
         lua.set_memory_limit(limits.memory_bytes)?;
         let natives = natives(&lua, shared)?;
         let chunk = lua.load(include_str!("sandbox.lua")).set_name(SANDBOX_CHUNK).into_function()?;
-        let (environment, call, globals): (Function, Function, Vec<String>) = chunk.call(natives)?;
-        Ok(Machine { lua, shared: shared.clone(), environment, call, globals, limits: limits.clone() })
+        let (environment, call, handler, globals) = chunk.call(natives)?;
+        Ok(Machine {
+            lua,
+            shared: shared.clone(),
+            environment,
+            call,
+            handler,
+            globals,
+            limits: limits.clone(),
+        })
     }
 
     /// Runs one script; the answer is whether it came to its end.
@@ -295,7 +309,7 @@ impl Machine {
         let environment: Table = self.environment.call(folder)?;
         let chunk = require::load_text(&self.lua, &script.text, alias, environment)?;
         budget::arm(&self.lua)?;
-        self.call.call(chunk)
+        self.call.call((chunk, &self.handler))
     }
 
     fn failed(&self, draft: &Draft, script: &Script, raised: &Value) -> Mistake {

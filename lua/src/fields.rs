@@ -31,6 +31,7 @@ pub(crate) enum Field {
 #[derive(Debug, Default)]
 pub(crate) struct Fields {
     known: Vec<(&'static str, Field)>,
+    refused: Vec<&'static str>,
     /// What goes to the plugin, sorted by name.
     pub options: Vec<(String, OptionValue)>,
     /// The list part, where the constructor has one.
@@ -67,9 +68,14 @@ impl Fields {
         self.integer(key).and_then(|value| T::try_from(value).ok())
     }
 
-    /// Whether the key was given.
+    /// Whether the key was given and not taken yet, well or not.
     pub fn has(&self, key: &str) -> bool {
-        self.known.iter().any(|(name, _)| *name == key)
+        self.known.iter().any(|(name, _)| *name == key) || self.refused(key)
+    }
+
+    /// Whether the key was given with a value that has been refused: its absence is no second mistake.
+    pub fn refused(&self, key: &str) -> bool {
+        self.refused.contains(&key)
     }
 }
 
@@ -140,7 +146,7 @@ impl Reader<'_> {
     }
 
     /// Remembers the channels and groups inside a refused value.
-    fn spill(&mut self, value: &Value, depth: usize) {
+    pub fn spill(&mut self, value: &Value, depth: usize) {
         match value {
             Value::LightUserData(token) => self.spilled.push(*token),
             Value::Table(table) if depth < 3 => {
@@ -162,11 +168,10 @@ impl Reader<'_> {
     fn entry(&mut self, name: &str, value: Value, spec: &'static Constructor, fields: &mut Fields) {
         *self.bytes += name.len();
         match spec.keys.iter().find(|key| key.name == name) {
-            Some(key) => {
-                if let Some(field) = self.field(key, value) {
-                    fields.known.push((key.name, field));
-                }
-            }
+            Some(key) => match self.field(key, value) {
+                Some(field) => fields.known.push((key.name, field)),
+                None => fields.refused.push(key.name),
+            },
             None if spec.open => match self.option(&value) {
                 Ok(value) => fields.options.push((name.to_owned(), value)),
                 Err(sentence) => {

@@ -108,7 +108,7 @@ fn scheduler(level: &mut LevelSpec, fields: &mut Fields, note: &mut impl FnMut(S
                 Scheduler::RoundRobin { priority } | Scheduler::Fifo { priority } => Some(priority),
                 _ => None,
             };
-            if given.is_none() && preset.is_none() {
+            if given.is_none() && preset.is_none() && !fields.refused("priority") {
                 note(format!("scheduler {chosen:?} needs a priority of 1 to 98"));
             }
             let priority = given.or(preset).unwrap_or(1);
@@ -142,7 +142,7 @@ fn scheduler(level: &mut LevelSpec, fields: &mut Fields, note: &mut impl FnMut(S
                 if runtime_ns < RUNTIME_NS_MIN {
                     note(format!("runtime is {runtime_ns} ns, the kernel takes {RUNTIME_NS_MIN} ns or more"));
                 }
-            } else {
+            } else if !["runtime", "deadline", "period"].iter().any(|key| fields.refused(key)) {
                 note("scheduler \"deadline\" needs runtime, deadline and period".into());
             }
         }

@@ -76,7 +76,6 @@ pub(crate) fn answer<R: IntoLuaMulti>(lua: &Lua, result: Result<R, String>) -> m
 /// The table of native functions that the sandbox is built from.
 pub(crate) fn natives(lua: &Lua, draft: &Shared) -> mlua::Result<Table> {
     let table = lua.create_table()?;
-    table.set("is_over", lua.create_function(|_, ()| Ok(budget::is_over()))?)?;
     table.set("was_over", lua.create_function(|_, ()| Ok(budget::was_over()))?)?;
     table.set("wrong", Token::Wrong.to_lua())?;
     table.set("kinds", ["qos", "topic", "group", "workflow", "channel"])?;
@@ -106,10 +105,10 @@ fn constructors(lua: &Lua, draft: &Shared, table: &Table) -> mlua::Result<()> {
     let shared = draft.clone();
     let channel = move |lua: &Lua, (adapter, fields): (String, Value)| {
         let mut draft = locked(&shared);
-        if let Err(sentence) = draft.count_declaration() {
+        let origin = caller(lua, &draft);
+        if let Err(sentence) = draft.count_declaration(&origin) {
             return answer::<()>(lua, Err(raise(lua, &draft, &sentence)));
         }
-        let origin = caller(lua, &draft);
         let token = build::channel(&mut draft, &adapter, &fields, origin);
         budget::renew();
         answer(lua, Ok(token.to_lua()))
@@ -148,8 +147,9 @@ fn begin(lua: &Lua, draft: &mut Draft, kind: &LuaString, name: &Value) -> Result
         _ => Kind::Channel,
     };
     let word = if kind == Kind::Channel { "adapter" } else { kind.word() };
-    draft.count_declaration().map_err(|sentence| raise(lua, draft, &sentence))?;
-    let name = match name {
+    let origin = caller(lua, draft);
+    draft.count_declaration(&origin).map_err(|sentence| raise(lua, draft, &sentence))?;
+    let given = match name {
         Value::String(text) => match text.to_str() {
             Ok(text) if text.len() <= 4 * names::NAME_BYTES_MAX => Ok(text.to_owned()),
             Ok(text) => Err(names::check(word, &text).err().unwrap_or_default()),
@@ -163,10 +163,18 @@ fn begin(lua: &Lua, draft: &mut Draft, kind: &LuaString, name: &Value) -> Result
             Err(format!("a {word} begins with its name, not {}; write {form}", render(other, 0)))
         }
     };
-    let name = name.map_err(|sentence| raise(lua, draft, &sentence))?;
+    // Not raised: the script goes on, so that its other mistakes come to light as well.
+    let refused = given.is_err();
+    if refused {
+        build::spill(draft, name);
+    }
+    let name = given.unwrap_or_else(|sentence| {
+        draft.mistakes.note(&origin, one_line(&sentence));
+        String::new()
+    });
     draft.text_bytes += name.len();
-    let (origin, folder) = (caller(lua, draft), draft.folder.clone());
-    draft.pending.push(Pending { kind, name, origin, folder, finished: false });
+    let folder = draft.folder.clone();
+    draft.pending.push(Pending { kind, name, origin, folder, finished: refused, refused });
     Ok(draft.pending.len() - 1)
 }
 
@@ -206,10 +214,10 @@ fn questions(lua: &Lua, draft: &Shared, table: &Table) -> mlua::Result<()> {
     table.set("hostname", lua.create_function(hostname)?)?;
 
     let shared = draft.clone();
-    let note_raise = move |lua: &Lua, ()| {
+    let note_raise = move |lua: &Lua, raised: Value| {
         let mut draft = locked(&shared);
-        draft.raised_at = Some(caller(lua, &draft));
-        Ok(())
+        draft.raised_at = Some(caller(lua, &draft)).filter(|origin| origin.line > 0);
+        Ok(raised)
     };
     table.set("note_raise", lua.create_function(note_raise)?)?;
 

@@ -2,10 +2,10 @@
 --
 -- Why so much of it is Lua: a wrapper in Lua is seen by the hook that counts instructions, and it keeps
 -- `pcall` and coroutines able to yield.
-local native, scripts_chunk = ...
+local native = ...
 
 local pcall, error, select, type, setmetatable = pcall, error, select, type, setmetatable
-local is_over, was_over = native.is_over, native.was_over
+local was_over = native.was_over
 local base = {}
 
 -- A native answers `true` and its values, or `false` and the text of an error.
@@ -29,13 +29,6 @@ local function handled(handler, ok, ...)
 end
 function base.xpcall(f, handler, ...) return handled(handler, let_through(pcall(f, ...))) end
 
--- Keeps the line of an error that is not a text.
-function base.error(value, level)
-  if type(value) ~= "string" then native.note_raise() end
-  level = level == nil and 1 or level
-  error(value, level == 0 and 0 or level + 1)
-end
-
 -- `__gc` runs with the hook off.
 function base.setmetatable(t, metatable)
   if type(metatable) == "table" and rawget(metatable, "__gc") ~= nil then
@@ -45,7 +38,7 @@ function base.setmetatable(t, metatable)
 end
 
 for _, name in ipairs {
-  "assert", "getmetatable", "ipairs", "next", "pairs", "rawequal", "rawget", "rawlen", "rawset", "select",
+  "assert", "error", "getmetatable", "ipairs", "next", "pairs", "rawequal", "rawget", "rawlen", "rawset", "select",
   "tonumber", "tostring", "type", "_VERSION",
 } do
   base[name] = _G[name]
@@ -68,27 +61,38 @@ function base.coroutine.close(...) return let_through(close(...)) end
 -- size that a table really has and by the steps that a pattern takes.
 local most = 1000000
 base.table = copy(table)
-for _, name in ipairs { "insert", "remove", "sort", "concat", "unpack" } do
-  local real = table[name]
-  base.table[name] = function(t, ...)
-    if native.has_length_of_its_own(t) then
-      error("table." .. name .. " takes no table with a __len of its own", 2)
-    end
-    return real(t, ...)
+local insert, remove, sort = table.insert, table.remove, table.sort
+local concat, move, unpack = table.concat, table.move, table.unpack
+local function measured(name, t)
+  if native.has_length_of_its_own(t) then
+    error("table." .. name .. " takes no table with a __len of its own", 3)
   end
 end
-local concat, move, unpack = base.table.concat, table.move, base.table.unpack
 local function bounded(name, first, last)
   local a, b = tonumber(first), tonumber(last)
   if a and b and b - a > most then
     error("table." .. name .. " takes at most " .. most .. " entries", 3)
   end
 end
+function base.table.insert(t, ...)
+  measured("insert", t)
+  return insert(t, ...)
+end
+function base.table.remove(t, ...)
+  measured("remove", t)
+  return remove(t, ...)
+end
+function base.table.sort(t, ...)
+  measured("sort", t)
+  return sort(t, ...)
+end
 function base.table.concat(t, separator, first, last)
+  measured("concat", t)
   bounded("concat", first or 1, last)
   return concat(t, separator, first, last)
 end
 function base.table.unpack(t, first, last)
+  measured("unpack", t)
   bounded("unpack", first or 1, last)
   return unpack(t, first, last)
 end
@@ -186,4 +190,4 @@ local names = {}
 for name in pairs(base) do names[#names + 1] = name end
 names[#names + 1] = "require"
 
-return environment, pcall, names
+return environment, xpcall, native.note_raise, names

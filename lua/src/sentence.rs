@@ -79,7 +79,7 @@ impl Chunks {
 pub(crate) struct Ending<'a> {
     /// The script's name.
     pub script: &'a str,
-    /// Where a value that is not a text was raised.
+    /// Where it was raised, for texts that do not say it themselves.
     pub raised_at: Option<Origin>,
     /// The memory that a script may use.
     pub memory_bytes: usize,
@@ -90,15 +90,14 @@ pub(crate) struct Ending<'a> {
 impl Ending<'_> {
     /// The mistake for an error that reached the end of a script.
     pub fn mistake(&self, chunks: &Chunks, raised: &Value) -> Mistake {
-        let (text, at) = match raised {
-            Value::String(text) => (text.to_string_lossy(), None),
-            Value::Error(error) => (message_of(error), None),
-            other => (format!("it raised {}", render(other, 0)), self.raised_at.clone()),
+        let text = match raised {
+            Value::String(text) => text.to_string_lossy(),
+            Value::Error(error) => message_of(error),
+            other => format!("it raised {}", render(other, 0)),
         };
-        let (origin, sentence) = match chunks.split(&text) {
-            Some((origin, sentence)) => (origin, sentence),
-            None => (at.unwrap_or_else(|| Origin::new(self.script, 0)), text.as_str()),
-        };
+        let elsewhere = || self.raised_at.clone().unwrap_or_else(|| Origin::new(self.script, 0));
+        let (origin, sentence) =
+            chunks.split(&text).unwrap_or_else(|| (elsewhere(), without_own_place(&text)));
         let first = sentence.split("\nstack traceback:").next().unwrap_or(sentence).trim();
         Mistake::new(&origin, self.word(chunks, first))
     }
@@ -130,6 +129,13 @@ impl Ending<'_> {
         };
         one_line(&sentence)
     }
+}
+
+/// Takes off the place in `sandbox.lua`, which means nothing to the author of a script.
+fn without_own_place(text: &str) -> &str {
+    text.strip_prefix("tempos:").and_then(|rest| rest.split_once(": ")).map_or(text, |(line, sentence)| {
+        if line.bytes().all(|byte| byte.is_ascii_digit()) { sentence } else { text }
+    })
 }
 
 /// The innermost message, without tracebacks.

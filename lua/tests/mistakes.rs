@@ -282,12 +282,16 @@ fn what_lua_refuses_is_one_sentence_with_its_line() {
         "wiring.lua:1: attempt to index a nil value (global 'temops') (did you mean \"tempos\"?)",
     );
     one("error('the press is missing')", "wiring.lua:1: the press is missing");
-    one("error('no place', 0)", "wiring.lua: no place");
+    one("error('no place', 0)", "wiring.lua:1: no place");
     one("\nerror({ code = 3, 'x' })", "wiring.lua:2: it raised { \"x\", code = 3 }");
     one("error()", "wiring.lua:1: it raised nil");
     one("error('one\\ntwo')", "wiring.lua:1: one\\ntwo");
     one("local function f() error('deep') end\nf()", "wiring.lua:1: deep");
     one("assert(tempos.env('TEMPOS_IS_NOT_SET'), 'set it')", "wiring.lua:1: set it");
+    one("\nxpcall(error)", "wiring.lua:2: attempt to call a nil value (local 'handler')");
+    one("\ntable.insert(nil, 1)", "wiring.lua:2: bad argument #1 to 'insert' (table expected, got nil)");
+    one("\nlocal s = ('x'):rep({})", "wiring.lua:2: bad argument #2 to 'rep' (number expected, got table)");
+    one("\nlocal s = ('x'):find('[')", "wiring.lua:2: malformed pattern (missing ']')");
     one("tempos.x = 1", "wiring.lua:1: the module tempos cannot be changed");
     one(
         "local u = tempos.udp {}\nprint(u.bind)",
@@ -301,12 +305,13 @@ fn all_mistakes_of_a_run_come_at_once() {
         tempos.qos "burst" { scheduler = "rr", priority = 140, bach = 1 }
         tempos.topic "a" { qos = "brust", rank = "high" }
         tempos.upd { }
+        tempos.topic { ingress = { tempos.udp { } } }
         tempos.topic "a" { ttl = "1" }
         tempos.workflow "w" { from = "b", call = { method = 3 } }
         "#);
     let lines: Vec<&str> = sentences.iter().filter_map(|s| s.split(": ").next()).collect();
     let expected =
-        ["2", "2", "2", "3", "3", "4", "5", "5", "6", "6", "6"].map(|line| format!("wiring.lua:{line}"));
+        ["2", "2", "3", "3", "4", "5", "6", "6", "7", "7", "7"].map(|line| format!("wiring.lua:{line}"));
     assert_eq!(lines, expected, "{}", sentences.join("\n"));
 }
 

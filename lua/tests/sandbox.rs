@@ -69,7 +69,12 @@ fn declaring_without_end_is_bounded_too() {
     assert_eq!(sentences, Err(vec!["wiring.lua:1: the wiring has more than 1000 declarations".into()]));
     let caught =
         run_with("local n = 0 while true do n = n + 1 pcall(tempos.topic, 't' .. n, {}) end", &limits);
-    assert_eq!(caught, Err(vec![format!("wiring.lua:1: {CIRCLES}")]));
+    let full = "wiring.lua:1: the wiring has more than 1000 declarations".into();
+    assert_eq!(
+        caught,
+        Err(vec![format!("wiring.lua:1: {CIRCLES}"), full]),
+        "it is told though it was caught"
+    );
     let limits = Limits { total: std::time::Duration::from_millis(300), ..Limits::default() };
     let lua = "while true do local t = tempos.channel('x', {}) end";
     let sentences = run_with(lua, &limits).expect_err("it must be stopped");
@@ -157,8 +162,9 @@ fn what_the_library_loops_over_is_bounded() {
 fn nothing_outside_can_be_reached() {
     for name in ["os", "io", "debug", "package", "load", "loadfile", "dofile", "collectgarbage"] {
         let sentence = format!("wiring.lua:1: a wiring script has no {name:?}: it can only declare");
-        assert_eq!(bad(&format!("local x = {name}")), [sentence.clone()]);
-        assert_eq!(bad(&format!("local x = _G[{name:?}]")), [sentence]);
+        for lua in [format!("local x = {name}"), format!("local x = _G[{name:?}]")] {
+            assert_eq!(bad(&lua).join("\n"), sentence);
+        }
     }
     for lua in [
         "assert(string.dump == nil)",
