@@ -6,9 +6,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use tempos_abi::host::LogLevel;
-use tempos_control::{
-    Kind, Mistake, Node, Notice, ObjectState, Order, Origin, Refusal, RefusalKind, Reply,
-};
+use tempos_control::{Kind, Mistake, Node, Notice, ObjectState, Order, Origin, Refusal, RefusalKind, Reply};
 use tempos_engine::Engine;
 use tempos_lua::{Known, Limits, Source};
 

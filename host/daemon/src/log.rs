@@ -138,7 +138,8 @@ impl Shared {
         let most = self.lines_per_second * 2.0;
         let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
         let target = if shares.len() < TARGETS_MAX || shares.contains_key(target) { target } else { "" };
-        let share = shares.entry(target.to_owned()).or_insert(Share { tokens: most, filled: now, left_out: 0 });
+        let share =
+            shares.entry(target.to_owned()).or_insert(Share { tokens: most, filled: now, left_out: 0 });
         let earned = now.duration_since(share.filled).as_secs_f64() * self.lines_per_second;
         share.tokens = (share.tokens + earned).min(most);
         share.filled = now;
@@ -165,14 +166,7 @@ fn write_all(entries: &Receiver<Entry>, journal: bool) {
     }
 }
 
-fn render(
-    text: &mut String,
-    journal: bool,
-    level: LogLevel,
-    at: SystemTime,
-    target: &str,
-    sentence: &str,
-) {
+fn render(text: &mut String, journal: bool, level: LogLevel, at: SystemTime, target: &str, sentence: &str) {
     text.clear();
     // Writing into a String cannot fail.
     let _ = if journal {
@@ -232,7 +226,10 @@ fn utc(since_epoch: Duration) -> String {
     let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
     let year = year + era * 400 + u64::from(month <= 2);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since_epoch.subsec_millis())
+    format!(
+        "{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
+        since_epoch.subsec_millis()
+    )
 }
 
 #[cfg(test)]

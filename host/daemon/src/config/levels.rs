@@ -14,20 +14,16 @@ use super::reader::Reader;
 /// How deep tables and lists may be nested: `network` and `queue` are one deep, their options two.
 const DEPTH_MAX: usize = 4;
 
-/// The script that declares these levels; `None` where a table cannot be said in Lua, which has been
-/// noted then.
-pub(crate) fn as_script(tables: &[Spanned<DeValue<'_>>], reader: &mut Reader) -> Option<String> {
+/// The script that declares these levels. What cannot be said in Lua is noted, and left out.
+pub(crate) fn as_script(tables: &[Spanned<DeValue<'_>>], reader: &mut Reader) -> String {
     let mut script = Script::default();
-    let mut complete = true;
     for table in tables {
         let DeValue::Table(keys) = table.get_ref() else {
             reader.wrong(table.span(), "qos must be a list of tables: write [[qos]]".into());
-            complete = false;
             continue;
         };
         let Some(name) = keys.get("name").and_then(|name| name.get_ref().as_str()) else {
             reader.wrong(table.span(), "[[qos]] needs a name: write name = \"burst\"".into());
-            complete = false;
             continue;
         };
         script.reach(reader.line(&table.span()));
@@ -37,11 +33,11 @@ pub(crate) fn as_script(tables: &[Spanned<DeValue<'_>>], reader: &mut Reader) ->
         let mut others: Vec<_> = keys.iter().filter(|(key, _)| key.get_ref() != "name").collect();
         others.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in others {
-            complete &= script.field(key, value, DEPTH_MAX, reader);
+            script.field(key, value, DEPTH_MAX, reader);
         }
         script.text.push_str("} ");
     }
-    complete.then_some(script.text)
+    script.text
 }
 
 #[derive(Default)]
@@ -66,74 +62,62 @@ impl Script {
         value: &Spanned<DeValue<'_>>,
         depth: usize,
         reader: &mut Reader,
-    ) -> bool {
+    ) {
         self.reach(reader.line(&key.span()));
         self.text.push('[');
         quote(key.get_ref(), &mut self.text);
         self.text.push_str("] = ");
-        let said = self.value(value, depth, reader);
+        self.value(value, depth, reader);
         self.text.push_str(", ");
-        said
     }
 
-    fn value(&mut self, value: &Spanned<DeValue<'_>>, depth: usize, reader: &mut Reader) -> bool {
-        if depth == 0 {
-            reader.wrong(value.span(), format!("[[qos]]: tables are nested more than {DEPTH_MAX} deep"));
-            self.text.push_str("nil");
-            return false;
-        }
-        match value.get_ref() {
-            DeValue::String(text) => quote(text, &mut self.text),
-            DeValue::Boolean(flag) => self.text.push_str(if *flag { "true" } else { "false" }),
+    fn value(&mut self, value: &Spanned<DeValue<'_>>, depth: usize, reader: &mut Reader) {
+        let said = match value.get_ref() {
+            _ if depth == 0 => Err(format!("[[qos]]: tables are nested more than {DEPTH_MAX} deep")),
+            DeValue::String(text) => {
+                quote(text, &mut self.text);
+                Ok(())
+            }
+            DeValue::Boolean(flag) => {
+                self.text.push_str(if *flag { "true" } else { "false" });
+                Ok(())
+            }
             DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
-                Ok(number) => {
-                    // Writing into a String cannot fail.
-                    let _ = write!(self.text, "({number})");
-                }
-                Err(_) => {
-                    reader.wrong(value.span(), format!("the number {} is out of range", number.as_str()));
-                    self.text.push_str("nil");
-                    return false;
-                }
+                // Writing into a String cannot fail.
+                Ok(number) => write!(self.text, "({number})").map_err(|error| error.to_string()),
+                Err(_) => Err(format!("the number {} is out of range", number.as_str())),
             },
             DeValue::Float(number) => match number.as_str().parse::<f64>() {
                 Ok(number) if number.is_finite() => {
-                    let _ = write!(self.text, "({number:?})");
+                    write!(self.text, "({number:?})").map_err(|error| error.to_string())
                 }
-                _ => {
-                    reader.wrong(value.span(), format!("{} is not a finite number", number.as_str()));
-                    self.text.push_str("nil");
-                    return false;
-                }
+                _ => Err(format!("{} is not a finite number", number.as_str())),
             },
-            DeValue::Datetime(_) => {
-                reader.wrong(value.span(), "[[qos]]: no key takes a date".into());
-                self.text.push_str("nil");
-                return false;
-            }
+            DeValue::Datetime(_) => Err("[[qos]]: no key takes a date".into()),
             DeValue::Array(items) => {
                 self.text.push('{');
-                let mut said = true;
                 for item in items.iter() {
-                    said &= self.value(item, depth - 1, reader);
+                    self.value(item, depth - 1, reader);
                     self.text.push_str(", ");
                 }
                 self.text.push('}');
-                return said;
+                Ok(())
             }
             DeValue::Table(keys) => {
                 self.text.push('{');
                 let mut keys: Vec<_> = keys.iter().collect();
                 keys.sort_by_key(|(key, _)| key.span().start);
-                let mut said = true;
                 for (key, value) in keys {
-                    said &= self.field(key, value, depth - 1, reader);
+                    self.field(key, value, depth - 1, reader);
                 }
                 self.text.push('}');
-                return said;
+                Ok(())
             }
+        };
+        if let Err(sentence) = said {
+            reader.wrong(value.span(), sentence);
+            self.text.push_str("nil");
         }
-        true
     }
 }
 

@@ -81,7 +81,7 @@ impl Reader {
         for (name, value) in document.get_ref() {
             match (name.get_ref().as_ref(), value.get_ref()) {
                 ("qos", DeValue::Array(tables)) => {
-                    read.levels = levels::as_script(tables, self);
+                    read.levels = Some(levels::as_script(tables, self));
                 }
                 ("qos", _) => self.wrong(name.span(), "qos must be a list of tables: write [[qos]]".into()),
                 (section, DeValue::Table(table)) if sections().contains(&section) => {
@@ -136,9 +136,7 @@ fn setting(key: &Key, value: &Spanned<DeValue<'_>>) -> Result<Setting, String> {
     let must = |right: String| format!("{} where {right} must stand", article(value));
     let text = |right: &str| value.as_str().ok_or_else(|| must(right.to_owned()));
     match key.holds {
-        Holds::Flag => {
-            value.as_bool().map(Setting::Flag).ok_or_else(|| must("true or false".into()))
-        }
+        Holds::Flag => value.as_bool().map(Setting::Flag).ok_or_else(|| must("true or false".into())),
         Holds::Integer { min, max } => {
             let right = format!("a whole number from {min} to {max}");
             let number = value.as_integer().ok_or_else(|| must(right.clone()))?;
@@ -177,9 +175,7 @@ fn setting(key: &Key, value: &Spanned<DeValue<'_>>) -> Result<Setting, String> {
             match text.len() {
                 0 => Err("a text must stand here, this one is empty".into()),
                 len if len > max => Err(format!("the text has {len} bytes, at most {max} are allowed")),
-                _ if text.chars().any(char::is_control) => {
-                    Err(format!("{text:?} holds control characters"))
-                }
+                _ if text.chars().any(char::is_control) => Err(format!("{text:?} holds control characters")),
                 _ => Ok(Setting::Text(text.to_owned())),
             }
         }
