@@ -27,6 +27,8 @@ pub const PEERS_OF_A_USER: usize = 32;
 pub const HANDSHAKE: Duration = Duration::from_secs(5);
 /// The most bytes a peer may send before its first message.
 pub const HANDSHAKE_BYTES: usize = 4096;
+/// The longest header fields of a peer's message: a path, three names and a signature.
+pub const HEADER_BYTES: usize = 4096;
 /// The largest message that a peer may send.
 pub const MESSAGE_BYTES: usize = 16 << 20;
 /// How long a peer may leave an answer or a signal unread before it is let go.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use futures_util::StreamExt as _;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
@@ -37,11 +37,28 @@ pub struct Peer {
     pub caller: Caller,
     /// The unique name that it was given.
     pub name: String,
-    /// Whether it said `Hello`, as clients of a bus do: from then on it gets the signals that it asks
-    /// for. One that did not gets them all.
+    /// How it began.
+    manner: AtomicU8,
+    /// Whether its `Hello` was answered.
     pub greeted: AtomicBool,
     /// The signals that it asked for.
     pub rules: Mutex<Vec<MatchRule<'static>>>,
+}
+
+/// It has not said anything yet, and is told nothing: libraries take a signal before the answer to their
+/// `Hello` for a fault of the bus (sd-bus: EIO).
+const SILENT: u8 = 0;
+/// It began with `Hello`, as clients of a bus do: it gets the signals that it asks for.
+const GUEST: u8 = 1;
+/// It began with another call, as one end of a plain connection does: it gets all signals.
+const PLAIN: u8 = 2;
+
+impl Peer {
+    /// Takes note of how a client begins.
+    fn began_with(&self, member: Option<&str>) {
+        let manner = if member == Some("Hello") { GUEST } else { PLAIN };
+        let _ = self.manner.compare_exchange(SILENT, manner, Ordering::AcqRel, Ordering::Acquire);
+    }
 }
 
 /// A connection.
@@ -72,6 +89,7 @@ impl Link {
         let peer = Peer {
             caller,
             name: format!(":1.{id}"),
+            manner: AtomicU8::new(SILENT),
             greeted: AtomicBool::new(false),
             rules: Mutex::default(),
         };
@@ -104,19 +122,20 @@ impl Link {
 
     /// Whether the other end wants this signal. A bus sorts that out for its clients.
     pub fn wants(&self, signal: &Message) -> bool {
-        match &self.side {
-            Side::Bus { .. } => true,
-            Side::Peer(peer) if !peer.greeted.load(Ordering::Acquire) => true,
-            Side::Peer(peer) => lock(&peer.rules).iter().any(|rule| rule.matches(signal).unwrap_or(false)),
-        }
+        self.peer().is_none_or(|peer| match peer.manner.load(Ordering::Acquire) {
+            SILENT => false,
+            GUEST => lock(&peer.rules).iter().any(|rule| rule.matches(signal).unwrap_or(false)),
+            _ => true,
+        })
     }
 
     /// Whether the other end listens to any signal at all.
     pub fn listens(&self) -> bool {
-        match &self.side {
-            Side::Bus { .. } => true,
-            Side::Peer(peer) => !peer.greeted.load(Ordering::Acquire) || !lock(&peer.rules).is_empty(),
-        }
+        self.peer().is_none_or(|peer| match peer.manner.load(Ordering::Acquire) {
+            SILENT => false,
+            GUEST => !lock(&peer.rules).is_empty(),
+            _ => true,
+        })
     }
 
     /// Hands over a signal. A connection that leaves its signals unread for long is ended: it must not
@@ -152,13 +171,23 @@ pub async fn serve(
     signals: mpsc::Receiver<Message>,
 ) {
     shared.add_link(link);
+    let listed = Listed(shared, link.id);
     tokio::select! {
         () = send_signals(link, signals) => {}
         () = take_calls(shared, link, stream) => {}
         () = link.ended.notified() => {}
     }
-    shared.remove_link(link.id);
+    drop(listed);
     let _ = timeout(UNREAD / 10, link.connection.clone().close()).await;
+}
+
+/// A place in the list of connections; left also where the task is cancelled.
+struct Listed<'a>(&'a Shared, u64);
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.0.remove_link(self.1);
+    }
 }
 
 async fn send_signals(link: &Link, mut signals: mpsc::Receiver<Message>) {
@@ -174,6 +203,9 @@ async fn take_calls(shared: &Arc<Shared>, link: &Arc<Link>, mut stream: MessageS
     while let Some(Ok(message)) = stream.next().await {
         if message.message_type() != Type::MethodCall {
             continue;
+        }
+        if let Some(peer) = link.peer() {
+            peer.began_with(message.header().member().map(|member| member.as_str()));
         }
         match admit(link, &message).await {
             Ok(turn) => {

@@ -84,11 +84,8 @@ pub async fn answer(call: &Call<'_>, interface: Option<&str>, member: &str) -> R
             call.reply(&())
         }
         "BecomeMonitor" => {
-            let (rules, _): (Vec<String>, u32) = body.deserialize().map_err(unreadable)?;
-            peer.greeted.store(true, Ordering::Release);
-            for rule in if rules.is_empty() { vec![String::new()] } else { rules } {
-                match_rule(peer, &rule, true)?;
-            }
+            // All that can be watched here is what the node says: a monitor sees all of it.
+            match_rule(peer, "", true)?;
             call.reply(&())
         }
         "ListNames" => call.reply(&[NAME, crate::NAME, OWN_PEER_NAME, peer.name.as_str()].as_slice()),

@@ -136,7 +136,7 @@ fn events_go_in_and_come_out() {
         assert_eq!(scene.ctl(side, &["pub", "busy", "x"], b"").status.code(), Some(75));
 
         for (flag, lines) in [
-            (None, "#42  press/alarms  hot  unit=\"mm/s²\" camera=2\n"),
+            (None, "#42  press/alarms  hot  camera=2 unit=\"mm/s²\"\n"),
             (Some("--payload"), "hothot"),
             (Some("--json"), "\"payload\":\"hot\""),
         ] {

@@ -52,6 +52,8 @@ const SIGNALS: [&str; 6] = [
 #[test]
 fn every_notice_is_a_signal() {
     let scene = Scene::new();
+    // A stream of zbus says that it ends, for which it needs the runtime.
+    let _inside = scene.runtime.enter();
     let clients: Vec<_> = SIDES.into_iter().map(|side| scene.client(side)).collect();
     let mut streams: Vec<_> = clients.iter().map(|client| listen(&scene, client)).collect();
     for notice in NOTICES {
@@ -74,6 +76,8 @@ fn every_notice_is_a_signal() {
 #[test]
 fn a_change_of_state_carries_the_new_state() {
     let scene = Scene::new();
+    // A stream of zbus says that it ends, for which it needs the runtime.
+    let _inside = scene.runtime.enter();
     let clients: Vec<_> = SIDES.into_iter().map(|side| scene.client(side)).collect();
     let mut streams: Vec<_> = clients.iter().map(|client| listen(&scene, client)).collect();
     scene.node.change(Kind::Channel, "press/vibration/in/1", |state| {
@@ -98,6 +102,8 @@ fn a_change_of_state_carries_the_new_state() {
 #[test]
 fn objects_are_announced_when_they_come_and_go() {
     let scene = Scene::new();
+    // A stream of zbus says that it ends, for which it needs the runtime.
+    let _inside = scene.runtime.enter();
     let clients: Vec<_> = SIDES.into_iter().map(|side| scene.client(side)).collect();
     let mut streams: Vec<_> = clients.iter().map(|client| listen(&scene, client)).collect();
     scene.node.put(object(Kind::Topic, "new one", &[]));
@@ -126,6 +132,8 @@ fn objects_are_announced_when_they_come_and_go() {
 #[test]
 fn a_peer_gets_the_signals_that_it_asked_for() {
     let scene = Scene::new();
+    // A stream of zbus says that it ends, for which it needs the runtime.
+    let _inside = scene.runtime.enter();
     let (picky, plain) = (scene.client(Side::Peer), {
         // One that never says Hello, as two ends of a socket without any bus.
         let address = scene.address(Side::Peer);
@@ -153,6 +161,8 @@ fn a_peer_gets_the_signals_that_it_asked_for() {
 #[test]
 fn busctl_monitor_shows_what_happens() {
     let scene = Scene::new();
+    // A stream of zbus says that it ends, for which it needs the runtime.
+    let _inside = scene.runtime.enter();
     for side in SIDES {
         let mut command = Command::new("busctl");
         command.arg(format!("--address={}", scene.address(side))).args(["monitor", "org.tempos.Host1"]);
