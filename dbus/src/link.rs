@@ -216,7 +216,7 @@ async fn take_calls(shared: &Arc<Shared>, link: &Arc<Link>, mut stream: MessageS
                 });
             }
             Err(failure) => {
-                if let Ok(reply) = call::refusal(&link, &message, &failure) {
+                if let Ok(reply) = call::refusal(link, &message, &failure) {
                     let _ = link.send(&reply).await;
                 }
             }

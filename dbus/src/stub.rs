@@ -86,6 +86,10 @@ pub async fn answer(call: &Call<'_>, interface: Option<&str>, member: &str) -> R
         "BecomeMonitor" => {
             // All that can be watched here is what the node says: a monitor sees all of it.
             match_rule(peer, "", true)?;
+            // A monitor shows nothing before it has lost its name, as it does on a bus.
+            let lost =
+                Message::signal(PATH, NAME, "NameLost")?.sender(NAME)?.destination(peer.name.as_str())?;
+            call.link.signal(lost.build(&peer.name.as_str())?).await;
             call.reply(&())
         }
         "ListNames" => call.reply(&[NAME, crate::NAME, OWN_PEER_NAME, peer.name.as_str()].as_slice()),
