@@ -28,7 +28,7 @@ pub fn load(path: &Path) -> Result<PluginModuleRef, (String, Option<String>)> {
 fn explain(error: &LibraryError) -> (String, Option<String>) {
     let whole = error.to_string();
     let sentence = match error {
-        LibraryError::OpenError { .. } => format!("the dynamic loader refuses it: {}", first_line(&whole)),
+        LibraryError::OpenError { .. } => format!("the dynamic loader refuses it: {}", last_line(&whole)),
         LibraryError::GetSymbolError { .. } => String::from("it exports no TEMPOS root module"),
         LibraryError::InvalidAbiHeader(_) => String::from(
             "it was built with another version of abi_stable; build it against tempos-abi 1.x with abi_stable 0.11",

@@ -1,5 +1,7 @@
 //! Every kind of bad file gets one sentence, and the process that hosts the plugins is unharmed.
 
+#![allow(clippy::unwrap_used)] // A test that cannot go on fails there.
+
 mod plugin_kit;
 
 use std::ffi::CString;
@@ -13,7 +15,7 @@ use std::time::Duration;
 use plugin_kit::{
     Bench, Folder, assert_callable, behaving, fixtures, plugin, probe_program, replaced, set_mode, started,
 };
-use tempos_engine::plugin::{Factory, PluginKind};
+use tempos_engine::plugin::{PluginKind, Registry};
 
 /// Whatever was refused before: a good plugin still loads, and its code runs.
 fn assert_serving(bench: &mut Bench) {
@@ -36,7 +38,11 @@ fn bytes_that_are_no_plugin() {
     let cut = "it is cut off or damaged: it has";
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
         ("empty.so", Vec::new(), "the file is empty"),
-        ("text.so", b"#!/bin/sh\necho\n".to_vec(), r##"it is not an ELF file: it begins with "#!/bin/sh\necho\n""##),
+        (
+            "text.so",
+            b"#!/bin/sh\necho\n".to_vec(),
+            r##"it is not an ELF file: it begins with "#!/bin/sh\necho\n""##,
+        ),
         ("stub.so", whole[..20].to_vec(), cut),
         ("cut-20k.so", whole[..20_000].to_vec(), cut),
         ("cut-half.so", whole[..whole.len() / 2].to_vec(), cut),
@@ -58,7 +64,11 @@ fn bytes_that_are_no_plugin() {
             manifest(r#""abi":"1.0"} "#, r#""abi":"1.99"}"#),
             "plugin fixture was built for ABI 1.99, this host speaks up to 1.",
         ),
-        ("damaged.so", manifest(r#"{"name":"fixture""#, r#"["name":"fixture""#), "its manifest is not a JSON object"),
+        (
+            "damaged.so",
+            manifest(r#"{"name":"fixture""#, r#"["name":"fixture""#),
+            "its manifest is not a JSON object",
+        ),
         (
             "renamed.so",
             manifest(r#"{"name":"fixture""#, r#"{"name":"mixture""#),
@@ -96,10 +106,14 @@ fn an_ordinary_shared_library() {
     let mut bench = Bench::new();
     let folder = Folder::new();
     let library = folder.0.join("ordinary.so");
-    let made = Command::new("cc").args(["-shared", "-x", "c", "/dev/null", "-o"]).arg(&library).status().unwrap();
+    let made =
+        Command::new("cc").args(["-shared", "-x", "c", "/dev/null", "-o"]).arg(&library).status().unwrap();
     assert!(made.success());
     let sentence = bench.refused("ordinary.so", &fs::read(library).unwrap());
-    assert!(sentence.contains("it is an ordinary shared library without the section .tempos.plugin"), "{sentence}");
+    assert!(
+        sentence.contains("it is an ordinary shared library without the section .tempos.plugin"),
+        "{sentence}"
+    );
     assert_serving(&mut bench);
 }
 
@@ -131,6 +145,59 @@ fn staged(bench: &Bench) -> Vec<String> {
 }
 
 #[test]
+fn what_a_plugin_prints_is_passed_over() {
+    let mut bench = Bench::new();
+    let noisy = started(bench.load("noisy.so", &behaving("noisy")));
+    assert_callable(&noisy);
+}
+
+#[test]
+fn a_library_that_is_missing_something() {
+    let mut bench = Bench::new();
+    let folder = Folder::new();
+    let (source, library) = (folder.0.join("lacking.c"), folder.0.join("lacking.so"));
+    let text = r#"
+        __attribute__((section(".tempos.plugin"), used)) static const char manifest[] =
+            "{\"name\":\"lacking\",\"version\":\"1.0.0\",\"kind\":\"queue\",\"abi\":\"1.0\"}";
+        extern void nowhere_to_be_found(void);
+        void (*const _1as_0lib_1header_0root_bmodule_bloader)(void) = nowhere_to_be_found;
+    "#;
+    fs::write(&source, text).unwrap();
+    let made =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status().unwrap();
+    assert!(made.success());
+    let sentence = bench.refused("lacking.so", &fs::read(&library).unwrap());
+    let expected = "the dynamic loader refuses it: undefined symbol: nowhere_to_be_found";
+    assert!(sentence.ends_with(expected), "{sentence}");
+    assert_serving(&mut bench);
+}
+
+#[test]
+fn a_probe_that_cannot_be_run() {
+    let root = Folder::new();
+    let lines = Default::default();
+    let mut config = plugin_kit::config(&root.0, &root.0.join("stage"), Duration::from_secs(60));
+    let path = root.0.join("good.so");
+    fs::write(&path, plugin("10.20.30")).unwrap();
+    set_mode(&path, 0o644);
+    for (command, expected) in [
+        (vec!["/no/such/program".into()], "the probe \"/no/such/program\" cannot be started: No such file"),
+        (vec!["false".into()], "the probe ended the process with exit code 1"),
+        (vec!["true".into()], "the probe ended the process with exit code 0"),
+        (Vec::new(), "no command is set for the probe"),
+    ] {
+        config.probe_command = Some(command);
+        let mut registry = Registry::new(config.clone(), plugin_kit::log_into(&lines)).unwrap();
+        let refusal = registry.load_file(&path, false).expect_err("no probe, no load");
+        assert!(refusal.message.contains(expected), "{refusal}");
+    }
+    // Where no probe is wanted, none is needed.
+    config.probe_command = None;
+    let mut registry = Registry::new(config, plugin_kit::log_into(&lines)).unwrap();
+    assert_callable(&started(registry.load_file(&path, false).unwrap()));
+}
+
+#[test]
 fn a_constructor_that_never_returns() {
     let mut bench = Bench::with_timeout(Duration::from_secs(3));
     let sentence = bench.refused("hang.so", &behaving("hang"));
@@ -158,13 +225,19 @@ fn files_that_others_can_write() {
     for (mode, who) in [(0o666, "everyone (mode 0666)"), (0o664, "its group (mode 0664)")] {
         set_mode(&path, mode);
         let sentence = bench.refused_path(&path);
-        assert!(sentence.contains(&format!("can be written by {who}; run: chmod go-w {path:?}")), "{sentence}");
+        assert!(
+            sentence.contains(&format!("can be written by {who}; run: chmod go-w {path:?}")),
+            "{sentence}"
+        );
     }
     set_mode(&path, 0o644);
     for mode in [0o775, 0o777, 0o1777] {
         set_mode(&bench.drop_in, mode);
         let sentence = bench.refused_path(&path);
-        assert!(sentence.contains(&format!("its folder {:?} can be written by", bench.drop_in)), "{sentence}");
+        assert!(
+            sentence.contains(&format!("its folder {:?} can be written by", bench.drop_in)),
+            "{sentence}"
+        );
     }
     set_mode(&bench.drop_in, 0o755);
     started(bench.registry.load_file(&path, false).unwrap());
@@ -224,16 +297,20 @@ fn a_good_plugin_is_what_it_says() {
     let mut bench = Bench::new();
     let plugin = started(bench.load("good.so", &plugin("10.20.30")));
     let info = &plugin.info;
-    assert_eq!((info.name.as_str(), info.version.as_str(), info.kind), ("fixture", "10.20.30", PluginKind::QUEUE));
+    assert_eq!(
+        (info.name.as_str(), info.version.as_str(), info.kind),
+        ("fixture", "10.20.30", PluginKind::QUEUE)
+    );
     assert!(plugin.adapter().is_none() && plugin.invocation_method().is_none());
-    assert!(matches!(plugin.queue_policy(), Some(_)), "{:?}", std::mem::size_of::<Factory>());
+    assert_callable(&plugin);
     let state = bench.state("fixture");
-    assert_eq!(state.options, [
-        "mode: one of calm, eager, default calm — How it feels.",
-        "bind: a text, required — The address to receive at.",
-    ]);
+    assert_eq!(
+        state.options,
+        [
+            "mode: one of calm, eager, default calm — How it feels.",
+            "bind: a text, required — The address to receive at.",
+        ]
+    );
     assert_eq!((state.generations, state.sha256.len()), (1, 64));
     assert!(state.resident_kib > 0);
-    let lines = bench.lines.lock().unwrap();
-    assert!(lines.iter().any(|line| line == "6 fixture: a line from the factory"), "{lines:?}");
 }

@@ -1,6 +1,10 @@
 //! The gates that a file passes before it may be loaded, in their order: trust, inspect, stage, probe.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use super::kept::Candidate;
 use super::load::LoadFailure;
@@ -31,7 +35,9 @@ impl Rejected {
 
     /// With the long text behind it kept in a file.
     pub fn with_report(candidate: &Candidate, failure: LoadFailure, stage: &Stage) -> Rejected {
-        let report = failure.detail.and_then(|text| stage.report(&candidate.path, &text));
+        // A few lines say no more than the sentence.
+        let long = failure.detail.filter(|text| text.lines().nth(16).is_some());
+        let report = long.and_then(|text| stage.report(&candidate.path, &text));
         let sentence = match report {
             Some(report) => format!("{}; the whole report is in {report:?}", failure.sentence),
             None => failure.sentence,
@@ -63,4 +69,73 @@ pub(crate) fn trial(examined: &Examined, config: &PluginConfig, stage: &Stage) -
             Err(Rejected::with_report(candidate, failure, stage))
         }
     }
+}
+
+/// A file that came through the gates as far as was needed.
+pub(crate) enum Prepared {
+    /// All of them: the private copy is ready to be loaded.
+    Tried(Candidate, PathBuf),
+    /// Trust and inspect alone: its content may be mapped already.
+    Known(Examined),
+}
+
+impl Prepared {
+    pub fn candidate(&self) -> &Candidate {
+        match self {
+            Prepared::Tried(candidate, _) => candidate,
+            Prepared::Known(examined) => &examined.candidate,
+        }
+    }
+}
+
+/// A file with what became of it.
+pub(crate) type Outcome = (PathBuf, Result<Prepared, Rejected>);
+
+/// Takes the files through the gates, several at a time; the order stays. Content whose hash is among
+/// `mapped` is not tried again.
+pub(crate) fn prepare(
+    files: Vec<PathBuf>,
+    mapped: &BTreeSet<String>,
+    config: &PluginConfig,
+    stage: &Stage,
+) -> Vec<Outcome> {
+    let one = |path: &Path| -> Result<Prepared, Rejected> {
+        let examined = examine(path, config.trusted_uid)?;
+        if mapped.contains(&examined.candidate.sha256) {
+            return Ok(Prepared::Known(examined));
+        }
+        let staged = trial(&examined, config, stage)?;
+        Ok(Prepared::Tried(examined.candidate, staged))
+    };
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(BTreeMap::new());
+    let workers = thread::available_parallelism().map_or(2, usize::from).clamp(2, 4).min(files.len());
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let prepared = one(path);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), prepared);
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    files.into_iter().filter_map(|path| done.remove(&path).map(|prepared| (path, prepared))).collect()
+}
+
+/// Keeps the order of the files, but where several hold the same plugin, the newest version comes first:
+/// the others then need not be loaded.
+pub(crate) fn newest_first(files: Vec<Outcome>) -> Vec<Outcome> {
+    let mut first_at: BTreeMap<String, usize> = BTreeMap::new();
+    let mut placed: Vec<(usize, Outcome)> = Vec::with_capacity(files.len());
+    for (at, (path, prepared)) in files.into_iter().enumerate() {
+        let name = prepared.as_ref().ok().map(|prepared| prepared.candidate().manifest.name.clone());
+        let place = name.map_or(at, |name| *first_at.entry(name).or_insert(at));
+        placed.push((place, (path, prepared)));
+    }
+    let version = |outcome: &Outcome| outcome.1.as_ref().ok().map(|p| p.candidate().manifest.version.clone());
+    // Stable: of equal versions the first file stays first.
+    placed.sort_by(|(a, one), (b, other)| a.cmp(b).then_with(|| version(other).cmp(&version(one))));
+    placed.into_iter().map(|(_, outcome)| outcome).collect()
 }

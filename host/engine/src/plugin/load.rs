@@ -147,8 +147,11 @@ pub struct Loaded {
 /// One sentence about the file. What was mapped stays mapped.
 pub fn load(staged: &Path, host: HostApiRef, mut on_step: impl FnMut(Step)) -> Result<Loaded, LoadFailure> {
     on_step(Step::Constructor);
-    let module = loader::load(staged)
-        .map_err(|(sentence, detail)| LoadFailure { sentence: one_line(&sentence), detail })?;
+    let module = loader::load(staged).map_err(|(sentence, detail)| {
+        // dlerror(3) names the file, which here is the private copy.
+        let sentence = sentence.replace(&format!("{}: ", staged.display()), "");
+        LoadFailure { sentence: one_line(&sentence), detail }
+    })?;
     on_step(Step::Describe);
     let info = PluginInfo::read(&(module.describe())())?;
     on_step(Step::Start);

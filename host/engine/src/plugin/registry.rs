@@ -4,15 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf, absolute};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 
 use tempos_abi::host::HostApiRef;
 use tempos_control::{Refusal, RefusalKind};
 
 use super::decide::{Decision, decide};
-use super::gates::{Examined, Rejected, examine, trial};
+use super::gates::{Prepared, Rejected, examine, newest_first, prepare, trial};
 use super::kept::{Aside, Candidate, Condition, Entry, Generation};
 use super::load::{self, LoadFailure, Plugin};
 use super::stage::Stage;
@@ -32,13 +30,6 @@ pub struct Registry {
     resident: BTreeMap<PathBuf, u64>,
     /// How many files this registry loaded.
     loads: usize,
-}
-
-/// A file that came through the gates, as far as was needed: with its private copy, or with its bytes
-/// where its content is mapped already.
-enum Prepared {
-    Tried(Candidate, PathBuf),
-    Known(Examined),
 }
 
 impl Registry {
@@ -66,7 +57,9 @@ impl Registry {
     /// states; files that run already make no event.
     pub fn load_folders(&mut self) -> Vec<PluginEvent> {
         let mut events = Vec::new();
-        for (path, prepared) in newest_first(self.prepare(self.files())) {
+        let mapped = self.entries.values().flat_map(Entry::all).map(|of| of.plugin.sha256.clone()).collect();
+        let prepared = prepare(self.files(), &mapped, &self.config, &self.stage);
+        for (path, prepared) in newest_first(prepared) {
             let outcome = prepared.and_then(|prepared| self.admit(prepared, false));
             match self.settle(&path, outcome) {
                 Ok(PluginEvent::Unchanged) => {}
@@ -202,43 +195,9 @@ impl Registry {
         files
     }
 
-    /// Takes the files through the gates, several at a time; the order stays.
-    fn prepare(&self, files: Vec<PathBuf>) -> Vec<(PathBuf, Result<Prepared, Rejected>)> {
-        let mapped: BTreeSet<&str> =
-            self.entries.values().flat_map(Entry::all).map(|of| of.plugin.sha256.as_str()).collect();
-        let (config, stage) = (&self.config, &self.stage);
-        let one = |path: &Path| -> Result<Prepared, Rejected> {
-            let examined = examine(path, config.trusted_uid)?;
-            if mapped.contains(examined.candidate.sha256.as_str()) {
-                return Ok(Prepared::Known(examined));
-            }
-            let staged = trial(&examined, config, stage)?;
-            Ok(Prepared::Tried(examined.candidate, staged))
-        };
-        let next = AtomicUsize::new(0);
-        let done = Mutex::new(BTreeMap::new());
-        let workers = thread::available_parallelism().map_or(2, usize::from).clamp(2, 4).min(files.len());
-        thread::scope(|scope| {
-            for _ in 0..workers {
-                scope.spawn(|| {
-                    while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let prepared = one(path);
-                        done.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), prepared);
-                    }
-                });
-            }
-        });
-        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        files.into_iter().filter_map(|path| done.remove(&path).map(|prepared| (path, prepared))).collect()
-    }
-
     /// Decides on a file and carries the decision out.
     fn admit(&mut self, prepared: Prepared, explicit: bool) -> Result<PluginEvent, Rejected> {
-        let candidate = match &prepared {
-            Prepared::Tried(candidate, _) => candidate,
-            Prepared::Known(examined) => &examined.candidate,
-        }
-        .clone();
+        let candidate = prepared.candidate().clone();
         let mapped = match self.judge(&candidate, explicit) {
             Ok(Decision::Load) => {
                 self.entries.get(&candidate.manifest.name).and_then(|entry| entry.mapped(&candidate.sha256))
@@ -324,6 +283,8 @@ impl Registry {
         }
         self.loads += 1;
         let Candidate { path, manifest, sha256 } = candidate;
+        let declared = format!("declared by {path:?}, version {}; loaded as {staged:?}", manifest.version);
+        (self.log)(LogLevel::DEBUG, &manifest.name, &declared);
         let loaded = load::load(&staged, self.host, |_| {})
             .and_then(|loaded| {
                 load::same(manifest, &loaded.info.name, &loaded.info.version, loaded.info.kind)
@@ -453,36 +414,6 @@ impl Registry {
             self.resident = resident::below(folder);
         }
     }
-}
-
-/// Keeps the order of the files, but where several hold the same plugin, the newest version comes first:
-/// the others then need not be loaded.
-fn newest_first(
-    mut files: Vec<(PathBuf, Result<Prepared, Rejected>)>,
-) -> Vec<(PathBuf, Result<Prepared, Rejected>)> {
-    let candidate = |prepared: &Result<Prepared, Rejected>| match prepared {
-        Ok(Prepared::Tried(candidate, _)) => Some(candidate.clone()),
-        Ok(Prepared::Known(examined)) => Some(examined.candidate.clone()),
-        Err(_) => None,
-    };
-    let mut first_at: BTreeMap<String, usize> = BTreeMap::new();
-    for (at, (_, prepared)) in files.iter().enumerate() {
-        if let Some(candidate) = candidate(prepared) {
-            first_at.entry(candidate.manifest.name).or_insert(at);
-        }
-    }
-    let mut at = 0;
-    files.sort_by_cached_key(|(_, prepared)| {
-        at += 1;
-        match candidate(prepared) {
-            Some(Candidate { manifest, .. }) => {
-                let place = first_at.get(&manifest.name).copied().unwrap_or(at - 1);
-                (place, std::cmp::Reverse(Some(manifest.version)), at)
-            }
-            None => (at - 1, std::cmp::Reverse(None), at),
-        }
-    });
-    files
 }
 
 /// One spelling for each file: its folder resolved, its own name as it is (it may be gone already).

@@ -284,3 +284,42 @@ fn poll(events: RawFd, stop: RawFd, nap: Option<Duration>) -> io::Result<bool> {
     }
     Ok(fds[1].revents != 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn names_of_unfinished_copies_are_passed_over() {
+        assert!(is_plugin_file(OsStr::new("libtempos_queue_fifo.so")));
+        for other in ["", ".so", ".x.so", "x.so~", "x.so.tmp", ".x.so.Ab3", "x.so.1", "x.txt"] {
+            assert!(!is_plugin_file(OsStr::new(other)), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn after_lost_events_the_difference_is_found() {
+        let folder = std::env::temp_dir().join(format!("tempos-watch-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        for name in ["kept.so", "removed.so", "rewritten.so"] {
+            fs::write(folder.join(name), b"x").unwrap();
+        }
+        let (sender, changes) = channel();
+        let mut watch = Watch::new(vec![folder.clone()], sender).unwrap();
+        fs::remove_file(folder.join("removed.so")).unwrap();
+        fs::write(folder.join("rewritten.so"), b"longer").unwrap();
+        fs::write(folder.join("new.so"), b"x").unwrap();
+        // The events of these are never read, as if the kernel had dropped them.
+        watch.touch_everything();
+        assert!(watch.due().is_some());
+        assert!(watch.tell());
+        let expected = FolderChange {
+            appeared: vec![folder.join("new.so"), folder.join("rewritten.so")],
+            gone: vec![folder.join("removed.so")],
+        };
+        assert_eq!(changes.try_recv(), Ok(expected));
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -62,8 +62,12 @@ pub fn rebuilt(mut bytes: Vec<u8>) -> Vec<u8> {
 /// `bytes` with another text of the same length at every place of `from`.
 pub fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
-    let places: Vec<usize> =
-        bytes.windows(from.len()).enumerate().filter(|(_, w)| *w == from.as_bytes()).map(|(at, _)| at).collect();
+    let places: Vec<usize> = bytes
+        .windows(from.len())
+        .enumerate()
+        .filter(|(_, w)| *w == from.as_bytes())
+        .map(|(at, _)| at)
+        .collect();
     assert!(!places.is_empty(), "{from:?} is not in the fixture");
     let mut bytes = bytes.to_vec();
     for at in places {
