@@ -10,7 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use plugin_kit::{
     Bench, Folder, assert_callable, behaving, fixtures, plugin, probe_program, replaced, set_mode, started,
@@ -195,6 +196,21 @@ fn a_probe_that_cannot_be_run() {
     config.probe_command = None;
     let mut registry = Registry::new(config, plugin_kit::log_into(&lines)).unwrap();
     assert_callable(&started(registry.load_file(&path, false).unwrap()));
+}
+
+#[test]
+fn what_a_constructor_started_ends_with_its_probe() {
+    let mut bench = Bench::new();
+    let sentence = bench.refused("orphan.so", &behaving("orphan"));
+    assert!(sentence.ends_with("its constructor died by signal 6 (abort)"), "{sentence}");
+    let sleeps = |process: &fs::DirEntry| {
+        fs::read(process.path().join("cmdline")).is_ok_and(|line| line == b"sleep\x0086397\0")
+    };
+    let given_up = Instant::now() + Duration::from_secs(60);
+    while fs::read_dir("/proc").unwrap().flatten().any(|process| sleeps(&process)) {
+        assert!(Instant::now() < given_up, "the child that the constructor started goes on");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]

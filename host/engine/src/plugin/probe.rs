@@ -65,20 +65,19 @@ struct Ended {
 }
 
 impl Ended {
-    /// Waits for the child's end while emptying its pipes, and kills it with all that it started when
-    /// `timeout` is over.
+    /// Waits for the child's end while emptying its pipes, at most `timeout`; then whatever it started is
+    /// killed, and the child itself where it did not end.
     fn wait(mut child: Child, timeout: Duration) -> io::Result<Ended> {
-        let group = child.id();
         let watched = Self::watch(&mut child, timeout);
-        if !matches!(watched, Ok(Ended { status: Some(_), .. })) {
-            // SAFETY: kill(2) takes no pointers; the child is not reaped yet, so its group is still its own.
-            unsafe { libc::kill(-(group as libc::pid_t), libc::SIGKILL) };
-            let _ = child.wait();
-        }
-        watched
+        // SAFETY: kill(2) takes no pointers. The child is not reaped yet, so its group is still its own.
+        unsafe { libc::kill(-(child.id() as libc::pid_t), libc::SIGKILL) };
+        let status = child.wait()?;
+        let (in_time, stdout, stderr) = watched?;
+        Ok(Ended { status: in_time.then_some(status), stdout, stderr })
     }
 
-    fn watch(child: &mut Child, timeout: Duration) -> io::Result<Ended> {
+    /// Whether the child ended in time, and what it wrote.
+    fn watch(child: &mut Child, timeout: Duration) -> io::Result<(bool, Vec<u8>, Vec<u8>)> {
         let deadline = Instant::now() + timeout;
         let mut out = Pipe::new(child.stdout.take(), STDOUT_BYTES_MAX)?;
         let mut err = Pipe::new(child.stderr.take(), STDERR_BYTES_MAX)?;
@@ -88,16 +87,12 @@ impl Ended {
             // A kernel before 5.3 has no pidfd: then look every 5 ms.
             let nap = if pidfd.is_some() { left } else { left.min(Duration::from_millis(5)) };
             poll(&[out.fd(), err.fd(), pidfd.as_ref().map_or(-1, AsRawFd::as_raw_fd)], nap)?;
+            let ended = has_ended(child.id())?;
+            // After its end too: what it wrote last. Whoever else holds the pipes is not waited for.
             out.drain()?;
             err.drain()?;
-            let status = child.try_wait()?;
-            if status.is_some() {
-                // What it wrote just before its end; whoever else holds the pipes is not waited for.
-                out.drain()?;
-                err.drain()?;
-            }
-            if status.is_some() || left.is_zero() {
-                return Ok(Ended { status, stdout: out.kept, stderr: err.kept });
+            if ended || left.is_zero() {
+                return Ok((ended, out.kept, err.kept));
             }
         }
     }
@@ -252,6 +247,18 @@ impl Pipe {
         }
         Ok(())
     }
+}
+
+/// Whether the child ended; it stays a zombie, which keeps its process group's number taken.
+fn has_ended(pid: u32) -> io::Result<bool> {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` has room for the structure.
+    if unsafe { libc::waitid(libc::P_PID, pid, info.as_mut_ptr(), flags) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: all zeroes are a valid siginfo_t, and waitid(2) leaves it so where nothing ended.
+    Ok(unsafe { info.assume_init().si_pid() } != 0)
 }
 
 /// A descriptor that becomes readable when the process ends: pidfd_open(2).
