@@ -1,1 +1,0 @@
-//! Reads this machine's own counters from /proc and sends them as events.
