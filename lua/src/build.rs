@@ -181,7 +181,9 @@ fn read(draft: &mut Draft, kind: &str, subject: &str, table: &Value, wrong: &mut
         listing: kind == "group",
         mistakes: wrong,
         bytes: &mut draft.text_bytes,
+        bytes_max: draft.limits.memory_bytes,
         spilled: &mut spilled,
+        walked: 0,
     };
     let fields = reader.read(table, spec);
     for token in tokens(spilled) {
@@ -198,7 +200,9 @@ pub(crate) fn spill(draft: &mut Draft, table: &Value) {
         listing: false,
         mistakes: &mut mistakes,
         bytes: &mut bytes,
+        bytes_max: 0,
         spilled: &mut spilled,
+        walked: 0,
     };
     reader.spill(table, 0);
     for token in tokens(spilled) {

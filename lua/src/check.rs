@@ -190,6 +190,11 @@ fn take_channel(
     mistakes: &mut Mistakes,
 ) -> Option<ChannelSpec> {
     let channel = draft.channels.get_mut(at)?;
+    if channel.used.is_some() && mistakes.is_full() {
+        // Only counted: the same list of channels may stand in a hundred thousand topics.
+        mistakes.uncounted += 1;
+        return None;
+    }
     if let Some(before) = channel.used.replace(user.clone()) {
         let sentence = format!("{} channel is used twice, at {before} and at {user}", channel.spec.adapter);
         mistakes.note(&channel.spec.origin, sentence);

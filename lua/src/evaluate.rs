@@ -324,7 +324,7 @@ impl Machine {
 
     fn too_long(&self, draft: &Draft, script: &Script) -> Mistake {
         let place = budget::stopped_at().and_then(|(alias, line)| draft.chunks.origin(&alias, line));
-        let origin = place.unwrap_or_else(|| Origin::new(&*script.name, 0));
+        let origin = place.or(draft.raised_at.clone()).unwrap_or_else(|| Origin::new(&*script.name, 0));
         if budget::run_is_over() {
             let total = show_ns(self.limits.total.as_nanos() as u64);
             return Mistake::new(&origin, format!("stopped: the scripts together have used their {total}"));

@@ -7,10 +7,14 @@ use mlua::{LightUserData, Table, Value};
 use tempos_control::schema::{Constructor, Key, KeyKind, constructor};
 use tempos_control::{Value as OptionValue, names, units};
 
-use crate::sentence::{one_line, render};
+use crate::sentence::{beginning, one_line, render};
 
 /// Most entries of one table.
 const ENTRIES_MAX: usize = 4096;
+/// What an entry of a list costs beside its text, in bytes.
+const ENTRY_BYTES: usize = size_of::<OptionValue>();
+/// Most values that are walked through in search of channels that stand in a wrong place.
+const SPILL_MAX: usize = 10_000;
 /// Longest text of one key, in bytes.
 const TEXT_BYTES_MAX: usize = 65_536;
 
@@ -89,8 +93,12 @@ pub(crate) struct Reader<'a> {
     pub mistakes: &'a mut Vec<String>,
     /// Bytes of text that were read.
     pub bytes: &'a mut usize,
+    /// How many of them a whole run may read: the same long list may stand under many keys.
+    pub bytes_max: usize,
     /// Channels and groups in values that were refused: they were used, only not well.
     pub spilled: &'a mut Vec<LightUserData>,
+    /// Values walked through for them; 0 to begin with.
+    pub walked: usize,
 }
 
 impl Reader<'_> {
@@ -115,7 +123,14 @@ impl Reader<'_> {
                 return Err(mlua::Error::StackError);
             }
             match key {
-                Value::String(name) => self.entry(&name.to_string_lossy(), value, spec, &mut fields),
+                Value::String(name) if name.as_bytes().len() <= names::NAME_BYTES_MAX => {
+                    self.entry(&name.to_string_lossy(), value, spec, &mut fields);
+                }
+                Value::String(name) => {
+                    let (bytes, begins) = (name.as_bytes().len(), beginning(&name));
+                    self.wrong(format!("a key of {bytes} bytes is not known: {begins:?}"));
+                    self.spill(&value, 0);
+                }
                 Value::Integer(at) if self.listing => {
                     list.insert(at, value);
                 }
@@ -145,16 +160,22 @@ impl Reader<'_> {
         self.mistakes.push(one_line(&format!("{}: {sentence}", self.subject)));
     }
 
+    /// Counts what is taken over; the answer is whether there is still room.
+    fn charge(&mut self, bytes: usize) -> bool {
+        *self.bytes = self.bytes.saturating_add(bytes);
+        *self.bytes <= self.bytes_max
+    }
+
     /// Remembers the channels and groups inside a refused value.
     pub fn spill(&mut self, value: &Value, depth: usize) {
+        self.walked += 1;
         match value {
+            _ if self.walked > SPILL_MAX => {}
             Value::LightUserData(token) => self.spilled.push(*token),
             Value::Table(table) if depth < 3 => {
-                let mut entries = 0;
                 // An error only ends the walk.
                 let _ = table.for_each::<Value, Value>(|_, value| {
-                    entries += 1;
-                    if entries > ENTRIES_MAX {
+                    if self.walked > SPILL_MAX {
                         return Err(mlua::Error::StackError);
                     }
                     self.spill(&value, depth + 1);
@@ -166,7 +187,7 @@ impl Reader<'_> {
     }
 
     fn entry(&mut self, name: &str, value: Value, spec: &'static Constructor, fields: &mut Fields) {
-        *self.bytes += name.len();
+        self.charge(name.len() + ENTRY_BYTES);
         match spec.keys.iter().find(|key| key.name == name) {
             Some(key) => match self.field(key, value) {
                 Some(field) => fields.known.push((key.name, field)),
@@ -232,7 +253,9 @@ impl Reader<'_> {
                     listing: false,
                     mistakes: &mut *self.mistakes,
                     bytes: &mut *self.bytes,
+                    bytes_max: self.bytes_max,
                     spilled: &mut *self.spilled,
+                    walked: self.walked,
                 };
                 Ok(Field::Nested(Box::new(reader.read(&value, spec))))
             }
@@ -272,7 +295,9 @@ impl Reader<'_> {
         if bytes.len() > TEXT_BYTES_MAX {
             return Err(format!("a text of at most {TEXT_BYTES_MAX} bytes"));
         }
-        *self.bytes += bytes.len();
+        if !self.charge(bytes.len()) {
+            return Err("shorter: the texts of this wiring need too much memory".into());
+        }
         String::from_utf8(bytes.to_vec()).map_err(|_| "a text in UTF-8".into())
     }
 
@@ -299,7 +324,7 @@ impl Reader<'_> {
             return None;
         }
         let walked = table.for_each::<Value, Value>(|key, value| match key {
-            Value::Integer(at) if entries.len() < ENTRIES_MAX => {
+            Value::Integer(at) if entries.len() < ENTRIES_MAX && self.charge(ENTRY_BYTES) => {
                 entries.insert(at, value);
                 Ok(())
             }
@@ -311,7 +336,7 @@ impl Reader<'_> {
         match (walked, odd) {
             (Ok(()), _) => Some(entries),
             (Err(_), Some(Value::Integer(_)) | None) => {
-                self.wrong(format!("{name}: its list has more than {ENTRIES_MAX} entries"));
+                self.wrong(format!("{name}: its list has more than {ENTRIES_MAX} entries, or the wiring needs too much memory"));
                 None
             }
             (Err(_), Some(key)) => {
@@ -348,11 +373,16 @@ impl Reader<'_> {
     fn option(&mut self, value: &Value) -> Result<OptionValue, String> {
         match value {
             Value::Table(table) => {
-                let wrong = || format!("is {}, it must be a list of plain values", render(value, 0));
+                let wrong = || {
+                    format!(
+                        "is {}, it must be a list of at most {ENTRIES_MAX} plain values",
+                        render(value, 0)
+                    )
+                };
                 let mut entries = BTreeMap::new();
                 table
                     .for_each::<Value, Value>(|key, value| match key {
-                        Value::Integer(at) if entries.len() < ENTRIES_MAX => {
+                        Value::Integer(at) if entries.len() < ENTRIES_MAX && self.charge(ENTRY_BYTES) => {
                             entries.insert(at, value);
                             Ok(())
                         }

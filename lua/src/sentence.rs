@@ -159,7 +159,7 @@ pub(crate) fn render(value: &Value, depth: usize) -> String {
         Value::Boolean(v) => v.to_string(),
         Value::Integer(v) => v.to_string(),
         Value::Number(v) => v.to_string(),
-        Value::String(v) => short(&format!("{:?}", v.to_string_lossy())),
+        Value::String(v) => short(&format!("{:?}", beginning(v))),
         Value::Table(_) if depth >= 2 => "{…}".into(),
         Value::Table(table) => {
             let mut entries = Vec::new();
@@ -173,7 +173,7 @@ pub(crate) fn render(value: &Value, depth: usize) -> String {
                 let value = render(&value, depth + 1);
                 entries.push(match &key {
                     Value::Integer(_) => value,
-                    Value::String(name) => format!("{} = {value}", name.to_string_lossy()),
+                    Value::String(name) => format!("{} = {value}", short(&beginning(name))),
                     other => format!("[{}] = {value}", render(other, depth + 1)),
                 });
                 Ok(())
@@ -188,6 +188,12 @@ pub(crate) fn render(value: &Value, depth: usize) -> String {
         Value::Error(error) => short(&message_of(error)),
         other => format!("a {}", other.type_name()),
     }
+}
+
+/// The first bytes of a text: it may be as large as the memory of a script.
+pub(crate) fn beginning(text: &mlua::LuaString) -> String {
+    let bytes = text.as_bytes();
+    String::from_utf8_lossy(&bytes[..bytes.len().min(400)]).into_owned()
 }
 
 fn short(text: &str) -> String {

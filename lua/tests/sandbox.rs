@@ -104,6 +104,34 @@ fn memory_is_bounded() {
 }
 
 #[test]
+fn memory_of_what_was_declared_is_bounded() {
+    let list = "local l = {} for n = 1, 4096 do l[n] = ('x'):rep(60000, '') end local o = {} for n = 1, 4000 do o['k' .. n] = l end\n";
+    let shared = list.replace("('x'):rep(60000, '')", "s").replacen(
+        "local l",
+        "local s = ('x'):rep(60000) local l",
+        1,
+    );
+    let numbers = list.replace("('x'):rep(60000, '')", "n");
+    for lua in [
+        format!("{shared}tempos.topic 'a' {{ ingress = {{ tempos.udp(o) }} }}"),
+        format!("{numbers}tempos.topic 'a' {{ ingress = {{ tempos.udp(o) }} }}"),
+        format!("{numbers}tempos.topic 'a' (o)"),
+        format!("{numbers}for n = 1, 1e5 do tempos.qos('q' .. n) {{ cpus = l }} end"),
+        format!("{shared}for n = 1, 1e5 do tempos.udp {{ path = s }} end"),
+        "local t = tempos.udp {} for d = 1, 6 do local u = {} for n = 1, 4096 do u[n] = t end t = u end tempos.topic 'a' { t }".into(),
+        "local t = tempos.udp {} local u = {} for n = 1, 4096 do u[n] = t end for n = 1, 1e5 do tempos.topic('t' .. n) { ingress = u } end".into(),
+    ] {
+        let sentences = bad(&lua);
+        assert!(sentences.iter().all(|sentence| !sentence.contains("stuck")), "{sentences:?}\n{lua}");
+    }
+    // Read from the kernel's account of this process: everything above took a bounded piece of it.
+    let status = std::fs::read_to_string("/proc/self/status").expect("the status");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the peak");
+    let kib: usize = peak.trim().trim_end_matches(" kB").parse().expect("a number");
+    assert!(kib < 2 << 20, "{kib} KiB at the most");
+}
+
+#[test]
 fn recursion_is_bounded() {
     for lua in [
         "local function f() return 1 + f() end f()",
