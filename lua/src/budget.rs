@@ -56,6 +56,15 @@ pub(crate) fn begin_run(pulse: Arc<Pulse>, time: Duration, total: Duration) {
     }));
 }
 
+/// A sign of life from work that has a bound of its own.
+pub(crate) fn beat() {
+    BUDGET.with_borrow(|budget| {
+        if let Some(budget) = budget {
+            budget.pulse.beats.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+}
+
 /// A new allowance: a script begins, or has declared something.
 pub(crate) fn renew() {
     BUDGET.with_borrow_mut(|budget| {

@@ -112,7 +112,7 @@ fn references(draft: &Draft, mistakes: &mut Mistakes) {
 /// Puts the channels and groups of a topic in their places and names those that have no name.
 fn assemble(draft: &mut Draft, topic: TopicDraft, mistakes: &mut Mistakes) -> tempos_control::TopicSpec {
     // A sign of life: a large wiring takes its time, and is not stuck.
-    crate::budget::renew();
+    crate::budget::beat();
     let TopicDraft { mut spec, ingress, egress } = topic;
     for (index, token) in (1..).zip(ingress) {
         match token {

@@ -162,6 +162,7 @@ impl Reader<'_> {
 
     /// Counts what is taken over; the answer is whether there is still room.
     fn charge(&mut self, bytes: usize) -> bool {
+        crate::budget::beat();
         *self.bytes = self.bytes.saturating_add(bytes);
         *self.bytes <= self.bytes_max
     }
