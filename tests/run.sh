@@ -1,0 +1,52 @@
+#!/bin/sh
+# Installs what is missing, builds everything, runs every check and every test. The last lines are cargo's
+# own and a verdict; the exit code is 0 only where all of it passed.
+#
+#   sh tests/run.sh              everything
+#   sh tests/run.sh NAME...      only the tests whose names hold one of these words
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+die() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 1; }
+
+# What the tests need beside a Rust toolchain: a C compiler for Lua and for functions in C, a bus, and busctl.
+packages=
+want() { command -v "$1" >/dev/null 2>&1 || packages="$packages $2"; }
+want cc gcc
+want dbus-daemon dbus-daemon
+want busctl systemd
+[ -e /usr/include/stdio.h ] || packages="$packages libc6-dev"
+if [ -n "$packages" ]; then
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+        say "installing$packages"
+        apt-get update -q
+        # shellcheck disable=SC2086 # several names
+        DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $packages
+    else
+        die "missing:$packages; install them as root, for example: apt-get install$packages"
+    fi
+fi
+command -v cargo >/dev/null 2>&1 || die "cargo is missing; install a Rust toolchain: https://rustup.rs"
+
+say "cargo fmt --check"
+cargo fmt --all --check
+
+say "cargo clippy, warnings are errors"
+cargo clippy --locked --workspace --all-targets -- -D warnings
+
+say "programs and plugins"
+cargo build --locked --workspace
+
+say "licences, advisories, bans"
+if cargo deny --version >/dev/null 2>&1; then
+    cargo deny --locked check
+else
+    echo "cargo-deny is not installed: licences are checked by tests/tests/licences.rs, advisories are not"
+fi
+
+say "cargo test"
+# The tests use what was built above; without this each of them would ask cargo again.
+TEMPOS_TESTS_BUILT=1 cargo test --locked --workspace --no-fail-fast -- "$@"
+
+say "everything passed"
