@@ -1,0 +1,89 @@
+//! Every plugin of this house passes the suite of its kind, run by the binary as an author runs it.
+
+mod built;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Runs the binary with JSON on; whether it ended well, and its report.
+fn run(arguments: &[&str]) -> (bool, serde_json::Value) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tempos-conformance"));
+    let output = command.arg("--json").args(arguments).output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let report = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{arguments:?}: {output:?}"));
+    (output.status.success(), report)
+}
+
+fn passes(package: &str, arguments: &[&str], checks_at_least: usize) {
+    let file = built::plugin(package).display().to_string();
+    let (well, report) = run(&[&[file.as_str()], arguments].concat());
+    assert!(well, "{package}: {report:#}");
+    let checks = report["checks"].as_array().expect("a list");
+    let ok = checks.iter().filter(|check| check["verdict"] == "ok").count();
+    assert_eq!(ok, checks.len(), "{package}: something was skipped: {report:#}");
+    assert!(ok >= checks_at_least, "{package}: only {ok} checks were made: {report:#}");
+}
+
+#[test]
+fn adapter_udp_passes() {
+    passes("tempos-adapter-udp", &[], 20);
+}
+
+#[test]
+fn adapter_unix_passes() {
+    passes("tempos-adapter-unix", &[], 30);
+}
+
+#[test]
+fn queue_fifo_passes() {
+    passes("tempos-queue-fifo", &[], 14);
+}
+
+#[test]
+fn queue_priority_passes() {
+    passes("tempos-queue-priority", &[], 14);
+}
+
+#[test]
+fn invoker_dlf_passes_with_functions_in_c_and_in_rust() {
+    let folder = std::env::temp_dir().join(format!("tempos-suites-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("made");
+    let examples = built::workspace().join("examples/functions");
+    for function in [in_c(&examples, &folder), in_rust(&examples, &folder)] {
+        let file = function.display().to_string();
+        passes("tempos-invoker-dlf", &["--function", &file], 16);
+        passes("tempos-invoker-dlf", &["--function", &file, "--option", "reload=always"], 16);
+    }
+    let _ = std::fs::remove_dir_all(&folder);
+}
+
+fn in_c(examples: &Path, folder: &Path) -> PathBuf {
+    let include = built::workspace().join("abi/include");
+    let built = Command::new("cc")
+        .current_dir(folder)
+        .args(["-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", "threshold.so", "-I"])
+        .args([include, examples.join("threshold-c/threshold.c")])
+        .status();
+    assert!(built.expect("cc runs: Rust itself needs it").success());
+    folder.join("threshold.so")
+}
+
+fn in_rust(examples: &Path, folder: &Path) -> PathBuf {
+    let built = Command::new(env!("CARGO"))
+        .current_dir(examples.join("summary-rust"))
+        .env("CARGO_TARGET_DIR", folder)
+        .args(["build", "--quiet", "--release", "--offline"])
+        .status();
+    assert!(built.expect("cargo runs").success());
+    folder.join("release/libsummary.so")
+}
+
+#[test]
+fn what_is_no_plugin_fails_with_one_sentence() {
+    let (well, report) = run(&["Cargo.toml"]);
+    assert!(!well);
+    let [check] = &report["checks"].as_array().expect("a list")[..] else { panic!("{report:#}") };
+    assert_eq!(check["verdict"], "failed");
+    let sentence = check["sentence"].as_str().expect("a sentence");
+    assert!(sentence.starts_with("the dynamic loader refuses it") && !sentence.contains('\n'), "{sentence}");
+}
