@@ -1,10 +1,14 @@
 //! Other users: they read, and give orders only where they may.
 
+use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
+use tempos_dbus::Bus;
+use zbus::zvariant::OwnedValue;
+
 use crate::node::FakeNode;
-use crate::scene::{SIDES, Scene, Side, run, start_system_bus};
+use crate::scene::{Folder, SIDES, Scene, Side, run, start_system_bus};
 
 const NOBODY: &str = "65534";
 
@@ -138,4 +142,69 @@ fn the_socket_has_its_mode_and_temposctl_says_77() {
         let output = run(&mut command, b"");
         assert_eq!(output.status.code(), Some(77), "{output:?}");
     }
+}
+
+/// A polkit that grants one action.
+struct Polkit;
+
+#[zbus::interface(name = "org.freedesktop.PolicyKit1.Authority")]
+impl Polkit {
+    fn check_authorization(
+        &self,
+        subject: (String, HashMap<String, OwnedValue>),
+        action: &str,
+        _details: HashMap<String, String>,
+        _flags: u32,
+        _cancellation: &str,
+    ) -> ((bool, bool, HashMap<String, String>),) {
+        let named = subject.0 == "system-bus-name" && subject.1.contains_key("name");
+        ((named && action == "org.tempos.host1.reload", false, HashMap::new()),)
+    }
+}
+
+/// The system bus is found through the environment, which a test may only set for another process: the
+/// test runs itself again.
+#[test]
+fn polkit_may_grant_what_user_and_group_do_not() {
+    if !is_root() {
+        return;
+    }
+    let folder = Folder::new();
+    std::fs::set_permissions(&folder.0, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let bus = start_system_bus(&folder.0);
+    let address = format!("unix:path={}", folder.0.join("bus").display());
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    again.args(["--ignored", "--exact", "access::on_a_system_bus_with_polkit"]);
+    let output = run(again.env("DBUS_SYSTEM_BUS_ADDRESS", &address), b"");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+    drop(bus);
+}
+
+#[test]
+#[ignore = "run by polkit_may_grant_what_user_and_group_do_not, which sets DBUS_SYSTEM_BUS_ADDRESS"]
+fn on_a_system_bus_with_polkit() {
+    let scene = Scene::with(FakeNode::new(), |_| None, |config| config.bus = Bus::System);
+    assert_eq!(scene.door.as_ref().unwrap().degraded(), [""; 0]);
+    let address = std::env::var("DBUS_SYSTEM_BUS_ADDRESS").unwrap();
+    let call = |verb: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "busctl"]);
+        command.arg(format!("--address={address}")).args(["call", "org.tempos.Host1", ROOT, NODE]).args(verb);
+        run(&mut command, b"")
+    };
+    assert!(!call(&["Reload"]).status.success(), "without polkit the refusal stands");
+    let polkit = async {
+        let builder = zbus::connection::Builder::system().unwrap();
+        let builder = builder.name("org.freedesktop.PolicyKit1").unwrap();
+        builder.serve_at("/org/freedesktop/PolicyKit1/Authority", Polkit).unwrap().build().await.unwrap()
+    };
+    let polkit = scene.runtime.block_on(polkit);
+    let reload = call(&["Reload"]);
+    assert!(reload.status.success(), "{reload:?}");
+    let drain = call(&["Drain", "u", "1"]);
+    assert!(String::from_utf8(drain.stderr).unwrap().contains("user 65534 may not call Drain"));
+    assert_eq!(scene.node.take_orders(), ["Reload"]);
+    let _inside = scene.runtime.enter();
+    drop(polkit);
 }

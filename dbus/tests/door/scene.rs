@@ -60,6 +60,8 @@ pub fn start_system_bus(folder: &Path) -> Process {
          <allow send_requested_reply='true' send_type='error'/><allow receive_type='method_call'/>\
          <allow receive_type='method_return'/><allow receive_type='error'/><allow receive_type='signal'/>\
          <allow send_destination='org.freedesktop.DBus' send_interface='org.freedesktop.DBus'/></policy>\
+         <policy user='root'><allow own='org.freedesktop.PolicyKit1'/>\
+         <allow send_destination='org.freedesktop.PolicyKit1'/></policy>\
          <include>{}</include></busconfig>",
         folder.join("bus").display(),
         copy.display(),

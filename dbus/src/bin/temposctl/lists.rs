@@ -108,7 +108,7 @@ pub async fn workflows(client: &Client, output: &mut Output) -> Result<u8, Faili
 pub async fn levels(client: &Client, output: &mut Output) -> Result<u8, Failing> {
     list(client, output, Kind::QosLevel, "The node has no QoS level.", |output, levels| {
         level_rows(output, levels)?;
-        for level in levels {
+        for level in by_rank(levels) {
             output.line("")?;
             output.line(&output.paint(Mark::Bold, &crate::output::tame(&level.name)))?;
             let granted = level.text("Granted");
@@ -138,12 +138,17 @@ pub async fn levels(client: &Client, output: &mut Output) -> Result<u8, Failing>
     .await
 }
 
-/// The lanes as a table, the highest rank first.
-pub fn level_rows(output: &mut Output, levels: &[&Object]) -> std::io::Result<()> {
+/// The lane that is served first, first.
+fn by_rank<'a>(levels: &[&'a Object]) -> Vec<&'a Object> {
     let mut levels = levels.to_vec();
     levels.sort_by_key(|level| std::cmp::Reverse(level.count("Rank")));
-    let rows: Vec<Vec<Cell>> = levels
-        .iter()
+    levels
+}
+
+/// The lanes as a table, the highest rank first.
+pub fn level_rows(output: &mut Output, levels: &[&Object]) -> std::io::Result<()> {
+    let rows: Vec<Vec<Cell>> = by_rank(levels)
+        .into_iter()
         .map(|l| {
             let total = l.latency().get("total").copied().unwrap_or_default();
             vec![
