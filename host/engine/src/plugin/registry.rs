@@ -113,6 +113,14 @@ impl Registry {
         Some(self.entries.get(name)?.current.as_ref()?.plugin.clone())
     }
 
+    /// All generations that a newer one or a removal has put out of use, and that may still be in use.
+    pub fn draining(&self) -> Vec<Arc<Plugin>> {
+        self.entries
+            .values()
+            .flat_map(|entry| entry.draining.iter().map(|of| Arc::clone(&of.plugin)))
+            .collect()
+    }
+
     /// The current plugins of a kind, by name.
     pub fn of_kind(&self, kind: PluginKind) -> Vec<Arc<Plugin>> {
         let current = self.entries.values().filter_map(|entry| entry.current.as_ref());

@@ -1,0 +1,229 @@
+//! What the controller does for running lanes: successors of whoever was lost, and passing on what lanes
+//! have to tell.
+
+use std::collections::BTreeMap;
+
+use tempos_control::{Kind, Notice};
+
+use crate::controller::Controller;
+use crate::lane::order::LaneNotice;
+use crate::plugin::{LogLevel, PluginEvent};
+
+/// Signals of one kind passed on for each look; more are only counted.
+const SIGNALS_MAX: usize = 64;
+
+impl Controller {
+    /// Starts successors, and passes on what lanes have told.
+    pub(crate) fn attend_lanes(&mut self) {
+        let mut abandoned = 0;
+        for index in 0..self.lanes.len() {
+            let Some(entry) = &mut self.lanes[index] else { continue };
+            let said = entry.lane.attend();
+            abandoned += entry.lane.abandoned;
+            let notices: Vec<LaneNotice> = entry.lane.notices().collect();
+            let changed = !said.is_empty();
+            for sentence in said {
+                self.say(LogLevel::ERROR, "lanes", &sentence);
+            }
+            self.pass_on(index, &notices);
+            if changed {
+                self.show();
+                self.check_grants();
+                self.herald.tell(Notice::ObjectsChanged);
+            }
+        }
+        self.model.set_abandoned(abandoned);
+        self.make_histograms();
+    }
+
+    fn pass_on(&mut self, index: usize, notices: &[LaneNotice]) {
+        let (mut late, mut failures) = (0, 0);
+        for notice in notices {
+            match *notice {
+                LaneNotice::Late { topic, event_id, late_ns } => {
+                    late += 1;
+                    if late <= SIGNALS_MAX
+                        && let Some(topic) = self.topic_name(index, topic)
+                    {
+                        self.herald.tell(Notice::DeadlineMissed { topic, event_id, late_ns });
+                    }
+                }
+                LaneNotice::FunctionFailed { call, event_id, outcome, explanation, explanation_len } => {
+                    failures += 1;
+                    let Some(workflow) = self.call_name(index, call) else { continue };
+                    let said = String::from_utf8_lossy(&explanation[..explanation_len as usize]).into_owned();
+                    let error = if said.is_empty() {
+                        outcome.word().to_owned()
+                    } else {
+                        format!("{}: {said}", outcome.word())
+                    };
+                    self.note_call(index, call, &workflow, &error);
+                    if failures <= SIGNALS_MAX {
+                        self.herald.tell(Notice::FunctionFailed { workflow, event_id, error });
+                    }
+                }
+                LaneNotice::SourceFailed { source } => self.source_failed(index, source),
+                LaneNotice::OutletFailed { outlet } => self.outlet_failed(index, outlet),
+                LaneNotice::PolicyFailed => self.policy_failed(index),
+            }
+        }
+    }
+
+    fn topic_name(&self, index: usize, topic: u32) -> Option<String> {
+        let entry = self.lanes[index].as_ref()?;
+        entry.plan.topics.get(topic as usize)?.as_ref().map(|topic| topic.name.to_string())
+    }
+
+    fn call_name(&self, index: usize, call: u32) -> Option<String> {
+        let entry = self.lanes[index].as_ref()?;
+        entry.plan.calls.get(call as usize)?.as_ref().map(|call| call.spec.name.clone())
+    }
+
+    /// A workflow whose function was given up says so.
+    fn note_call(&self, index: usize, call: u32, workflow: &str, error: &str) {
+        let failed = self.lanes[index]
+            .as_ref()
+            .and_then(|entry| entry.plan.calls.get(call as usize)?.as_ref())
+            .is_some_and(|plan| plan.stats.failed.get() != 0);
+        if failed {
+            let reason = format!(
+                "its function did not come back ({error}) and gets no more events until it is applied again"
+            );
+            self.condition(Kind::Workflow, workflow, "failed", &reason);
+        }
+    }
+
+    fn source_failed(&mut self, index: usize, source: u32) {
+        let Some(entry) = &self.lanes[index] else { return };
+        let Some(Some(plan)) = entry.plan.sources.get(source as usize) else { return };
+        entry.lane.shared.place.forget_raw(plan.descriptor);
+        let reason = format!(
+            "adapter {} panicked or did not come back while it received; the channel is read no more",
+            plan.spec.adapter
+        );
+        let (channel, topic) = (plan.name.clone(), plan.topic.clone());
+        self.condition(Kind::Channel, &channel, "failed", &reason);
+        self.condition(Kind::Topic, &topic, "failed", &format!("its channel {channel:?} failed: {reason}"));
+        self.say(LogLevel::ERROR, "channels", &format!("channel {channel:?}: {reason}"));
+    }
+
+    fn outlet_failed(&mut self, index: usize, outlet: u32) {
+        let Some(entry) = &self.lanes[index] else { return };
+        let Some(Some(plan)) = entry.plan.outlets.get(outlet as usize) else { return };
+        let reason = format!(
+            "adapter {} panicked or did not come back while it sent; the channel gets no more events",
+            plan.spec.adapter
+        );
+        let (channel, topic) = (plan.name.clone(), plan.topic.clone());
+        self.condition(Kind::Channel, &channel, "failed", &reason);
+        self.condition(Kind::Topic, &topic, "failed", &format!("its channel {channel:?} failed: {reason}"));
+        self.say(LogLevel::ERROR, "channels", &format!("channel {channel:?}: {reason}"));
+    }
+
+    /// A policy that broke its contract is replaced by a new instance of itself; the lane admits what it
+    /// holds again.
+    fn policy_failed(&mut self, index: usize) {
+        let Some(entry) = &mut self.lanes[index] else { return };
+        let level = entry.lane.spec.clone();
+        let sentence = format!(
+            "level {:?}: queue policy {} broke its contract and was replaced by a new instance",
+            level.name, level.queue.policy
+        );
+        let handles = crate::lane::pool::handles_of(crate::lane::handle::pool_size(&level, false));
+        let queue = crate::opening::open_queue(&entry.queue_plugin, &level, handles, entry.queue_topics);
+        let answer = match queue {
+            Ok(queue) => {
+                let tables = entry.plan.tables(&level, crate::lane::tables::Handover::default());
+                entry.lane.rebuild(level.clone(), queue, tables).map(drop).map_err(|error| error.to_string())
+            }
+            Err(sentences) => Err(sentences.join("; ")),
+        };
+        match answer {
+            Ok(()) => self.say(LogLevel::ERROR, "lanes", &sentence),
+            Err(error) => {
+                let reason = format!("{sentence}, but that failed: {error}");
+                self.condition(Kind::QosLevel, &level.name, "failed", &reason);
+                self.say(LogLevel::ERROR, "lanes", &reason);
+            }
+        }
+    }
+
+    /// Says how an object is, and tells doors where that is news.
+    pub(crate) fn condition(&self, kind: Kind, name: &str, state: &str, reason: &str) {
+        if self.model.set_condition(kind, name, state, reason) {
+            self.herald.tell(Notice::StateChanged { kind, name: name.to_owned() });
+        }
+    }
+
+    /// Topics that have seen their first event get histograms.
+    fn make_histograms(&self) {
+        for entry in self.lanes.iter().flatten() {
+            for topic in entry.plan.topics.iter().flatten() {
+                if topic.stats.events_in.get() > 0 {
+                    topic.stats.latency.get_or_init(Box::default);
+                }
+            }
+        }
+    }
+
+    /// Tells what was dropped since the last time, for each topic and reason.
+    pub(crate) fn tell_drops(&mut self) {
+        for entry in self.lanes.iter().flatten() {
+            for topic in entry.plan.topics.iter().flatten() {
+                let mut drops = BTreeMap::new();
+                topic.stats.dropped.add_to(&mut drops);
+                let mut copies = BTreeMap::new();
+                topic.stats.copies_lost.add_to(&mut copies);
+                for (reason, count) in copies {
+                    *drops.entry(format!("copy-{reason}")).or_default() += count;
+                }
+                for (reason, count) in drops {
+                    let key = (format!("{}\0{}", entry.lane.spec.name, topic.name), reason.clone());
+                    let told = self.drops_told.entry(key).or_default();
+                    if count > *told {
+                        let new = count - *told;
+                        *told = count;
+                        self.herald.tell(Notice::EventsDropped {
+                            topic: topic.name.to_string(),
+                            reason,
+                            count: new,
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells what happened to plugins.
+    pub(crate) fn tell_plugins(&self, events: &[PluginEvent]) {
+        for event in events {
+            let (name, state, report) = match event {
+                PluginEvent::Started(plugin) => (
+                    plugin.info.name.clone(),
+                    "started",
+                    format!("version {} is in use", plugin.info.version),
+                ),
+                PluginEvent::Replaced { old, new } => {
+                    let report = format!(
+                        "version {} took over from {}, which drains",
+                        new.info.version, old.info.version
+                    );
+                    (new.info.name.clone(), "started", report)
+                }
+                PluginEvent::Draining(plugin) => (
+                    plugin.info.name.clone(),
+                    "draining",
+                    String::from("its file was removed: it takes no new work"),
+                ),
+                PluginEvent::Gone { name, version, sentence } => {
+                    (name.clone(), "gone", format!("version {version}: {sentence}"))
+                }
+                PluginEvent::Failed { name, sentence, .. } => (name.clone(), "failed", sentence.clone()),
+                PluginEvent::Unchanged => continue,
+            };
+            let level = if state == "failed" { LogLevel::WARNING } else { LogLevel::INFO };
+            self.say(level, "plugins", &format!("{name}: {state}: {report}"));
+            self.herald.tell(Notice::PluginStateChanged { name, state: state.to_owned(), report });
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! A lane's part of the wiring: made by the controller, never changed, found by one atomic load.
+//!
+//! Tables are swapped whole. The controller keeps the old ones, and every cell in them, until the lane has
+//! said that it uses the new ones; only then are they taken apart, on an ordinary thread.
+
+use std::sync::Arc;
+
+use tempos_abi::queue::TopicShare;
+
+use super::cell::LaneCell;
+use crate::bridging::endpoint::Source;
+use crate::delivery::group::Group;
+use crate::delivery::outlet::Outlet;
+use crate::processing::workflow::Call;
+use crate::stats::TopicStats;
+
+/// A topic on this lane.
+#[derive(Debug)]
+pub struct TopicEntry {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What is counted.
+    pub stats: Arc<TopicStats>,
+    /// Its groups: those that the wiring names, then taps.
+    pub groups: Vec<Group>,
+    /// How many of them the wiring names. A tap never holds anybody up.
+    pub receivers: usize,
+    /// Its rank for the queue policy.
+    pub rank: u32,
+    /// An event is late after this; 0: never.
+    pub deadline_ns: u64,
+    /// An event is dropped after this; 0: never.
+    pub time_to_live_ns: u64,
+}
+
+/// An outlet and the topic whose events it takes.
+pub type OutletEntry = (u32, Arc<LaneCell<Outlet>>);
+/// A call and the topic whose events it takes.
+pub type CallEntry = (u32, Arc<LaneCell<Call>>);
+
+/// The tables. Indices are stable from one wiring to the next; what went leaves a hole.
+pub struct LaneTables {
+    /// Topics by index.
+    pub topics: Vec<Option<TopicEntry>>,
+    /// Ingress channels by id.
+    pub sources: Vec<Option<Arc<LaneCell<Source>>>>,
+    /// Egress channels by id.
+    pub outlets: Vec<Option<OutletEntry>>,
+    /// Workflows' calls by id.
+    pub calls: Vec<Option<CallEntry>>,
+    /// Shares to be told to the queue when these tables come into force.
+    pub shares: Vec<(u32, TopicShare)>,
+    /// Most frames moved by one call.
+    pub batch: u32,
+    /// Whether a full queue stops the reading.
+    pub block: bool,
+    /// What the lane takes over once, when these tables come into force.
+    pub handover: LaneCell<Handover>,
+}
+
+/// What changes hands with new tables.
+#[derive(Default)]
+pub struct Handover {
+    /// Outlets whose waiting events move to their successors: old, new id.
+    pub outlets: Vec<(Arc<LaneCell<Outlet>>, Option<u32>)>,
+    /// Calls whose waiting events move to their successors: old, new id.
+    pub calls: Vec<(Arc<LaneCell<Call>>, Option<u32>)>,
+}
+
+impl std::fmt::Debug for LaneTables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LaneTables").field("topics", &self.topics.len()).finish_non_exhaustive()
+    }
+}
+
+/// Tokens of the epoll set.
+pub mod token {
+    const KIND: u64 = 1 << 32;
+
+    /// A source.
+    pub fn source(id: u32) -> u64 {
+        u64::from(id)
+    }
+
+    /// An outlet.
+    pub fn outlet(id: u32) -> u64 {
+        KIND | u64::from(id)
+    }
+
+    /// Whose token it is: the id of a source, or of an outlet.
+    pub fn read(token: u64) -> Result<u32, u32> {
+        if token & KIND == 0 { Ok(token as u32) } else { Err(token as u32) }
+    }
+}

@@ -1,0 +1,295 @@
+//! The queue worker: the one thread of a lane that moves events.
+//!
+//! Each turn: take new tables if there are any, look which channels have something, receive, take back
+//! finished jobs, dispatch, send. It waits only where nothing is queued, and without a timer where nothing
+//! needs one: an idle lane does not wake up.
+
+use std::sync::atomic::Ordering;
+
+use super::order::Injected;
+use super::ownership::Disowned;
+use super::pool::Stage;
+use super::state::{InCall, LaneState, READY_MAX};
+use super::tables::token;
+use crate::stats::Reason;
+use crate::system::clock::monotonic_ns;
+use crate::system::wake::WAKE_TOKEN;
+
+/// How often a channel without a descriptor is asked again.
+const ASK_AGAIN_NS: u64 = 10_000_000;
+
+/// The body of a queue worker's thread: runs until it is asked to stop, or loses the lane.
+///
+/// # Safety
+/// The caller's thread is the lane's owner: it was started by the controller for the present epoch, and
+/// `state` stays alive until the controller has seen it end or disowned it.
+pub unsafe fn run(state: *mut LaneState) {
+    // SAFETY: see above; a thread that lost the lane leaves without touching the state again.
+    let lane = unsafe { &mut *state };
+    let shared = std::sync::Arc::clone(&lane.shared);
+    while !shared.is_stopping() {
+        if lane.turn().is_err() {
+            return;
+        }
+    }
+}
+
+impl LaneState {
+    fn turn(&mut self) -> Result<(), Disowned> {
+        self.shared.stats.turns.add(1);
+        if let Some(tables) = self.shared.take_next_tables() {
+            self.change_tables(tables)?;
+        }
+        if self.shared.injected.load(Ordering::Relaxed) {
+            self.take_injected()?;
+        }
+        if self.shared.has_errand() {
+            self.shared.do_errand();
+        }
+        if let Some((number, port)) = self.shared.take_next_port() {
+            self.replace_port(*number as usize, port)?;
+        }
+        let ready = self.wait();
+        let mut looked = 0;
+        while looked < ready {
+            let event = self.events[looked].data.u64();
+            looked += 1;
+            match event {
+                WAKE_TOKEN => self.shared.place.acknowledge(),
+                other => match token::read(other) {
+                    Ok(source) => self.receive(source)?,
+                    Err(outlet) => self.unblock_outlet(outlet)?,
+                },
+            }
+        }
+        self.collect()?;
+        self.dispatch()?;
+        if !self.ask_again.is_empty() {
+            self.ask_blocked_again()?;
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self) -> usize {
+        let limit = if self.more_queued {
+            Some(0)
+        } else {
+            let mut at = self.wake_at_ns;
+            if !self.ask_again.is_empty() {
+                let again = monotonic_ns() + ASK_AGAIN_NS;
+                at = if at == 0 { again } else { at.min(again) };
+            }
+            (at != 0).then(|| at.saturating_sub(monotonic_ns()))
+        };
+        let quiet = self.block && !self.has_room_to_receive();
+        let shared = &self.shared;
+        let ports = &self.ports;
+        let more_work = || {
+            shared.has_next_tables()
+                || shared.has_next_port()
+                || shared.has_errand()
+                || shared.is_stopping()
+                || shared.injected.load(Ordering::Relaxed)
+                || ports.iter().any(|port| !port.from_worker.is_empty())
+        };
+        let ready = shared.place.wait(&mut self.events, limit, quiet, more_work);
+        if self.wake_at_ns != 0 && self.queued > 0 {
+            // The policy's time may have come: it is asked, and says when to ask again.
+            self.more_queued = true;
+            self.wake_at_ns = 0;
+        }
+        ready.min(READY_MAX)
+    }
+
+    /// Whether everything that one look at the channels may bring would be taken in.
+    fn has_room_to_receive(&self) -> bool {
+        let size = self.pool.size();
+        self.queued + self.batch < size.events
+            && self.pool.has_room()
+            && self.shared.stats.bytes.get() + u64::from(size.event_bytes_max) < size.bytes
+    }
+
+    fn ask_blocked_again(&mut self) -> Result<(), Disowned> {
+        for _ in 0..self.ask_again.len() {
+            let Some(id) = self.ask_again.pop() else { break };
+            self.unblock_outlet(id)?;
+        }
+        Ok(())
+    }
+
+    /// Takes in what calls have published.
+    fn take_injected(&mut self) -> Result<(), Disowned> {
+        self.shared.injected.store(false, Ordering::Relaxed);
+        self.now = monotonic_ns();
+        while let Ok(mut injected) = self.rings.injected.pop() {
+            let answer = self.inject(&injected);
+            injected.payload.clear();
+            // The controller empties this ring before it fills the other, which has the same room.
+            if let Err(rtrb::PushError::Full(injected)) = self.rings.emptied.push(injected) {
+                std::mem::forget(injected);
+            }
+            answer?;
+        }
+        Ok(())
+    }
+
+    fn inject(&mut self, injected: &Injected) -> Result<(), Disowned> {
+        let Some(entry) = self.topic(injected.topic) else { return Ok(()) };
+        entry.stats.events_in.add(1);
+        let Some(handle) = self.make(injected.topic, entry, &injected.payload, &injected.attributes) else {
+            entry.stats.dropped.count(Reason::NoBuffer);
+            return Ok(());
+        };
+        let now = self.now;
+        let record = self.pool.record_mut(handle);
+        record.id = injected.id;
+        record.origin_ns = now;
+        record.source_time_ns = injected.source_time_ns;
+        record.deadline_ns = if entry.deadline_ns == 0 { 0 } else { now + entry.deadline_ns };
+        self.admit(handle)
+    }
+
+    /// Takes new tables into use: what is queued and what waits moves along.
+    fn change_tables(&mut self, tables: *const super::tables::LaneTables) -> Result<(), Disowned> {
+        self.flush_dirty()?;
+        let old = self.tables();
+        self.tables = tables;
+        let new = self.tables();
+        self.batch = new.batch;
+        self.block = new.block;
+        // SAFETY: this is the lane's owner, and the controller does not look before it is told.
+        let handover = unsafe { new.handover.get() };
+        for (outlet, successor) in &handover.outlets {
+            // SAFETY: as above.
+            let outlet = unsafe { outlet.get() };
+            self.shared.place.forget_raw(outlet.descriptor);
+            self.move_outlet(outlet, *successor);
+        }
+        for (call, successor) in &handover.calls {
+            // SAFETY: as above.
+            let call = unsafe { call.get() };
+            while let Some(handle) = call.pending.pop_front() {
+                match successor.and_then(|id| self.call(id)) {
+                    Some(next) if next.pending.len() < next.pending.capacity() => {
+                        next.pending.push_back(handle)
+                    }
+                    _ => {
+                        call.stats.busy.subtract(1);
+                        self.refuse_copy(handle, Reason::Removed);
+                    }
+                }
+            }
+            if let Some(next) = successor.and_then(|id| self.call(id)) {
+                next.in_flight = call.in_flight;
+            }
+        }
+        for (topic, share) in &new.shares {
+            self.queue.set_topic(*topic, share);
+        }
+        // Topics that went take their queued events with them.
+        for index in 0..old.topics.len() {
+            if old.topics[index].is_some() && new.topics.get(index).is_none_or(Option::is_none) {
+                self.drop_topic(index as u32);
+            }
+        }
+        self.shared.acknowledge_tables();
+        self.release_holds()?;
+        self.more_queued = self.queued > 0;
+        Ok(())
+    }
+
+    fn move_outlet(&mut self, outlet: &mut crate::delivery::outlet::Outlet, successor: Option<u32>) {
+        while let Some(handle) = outlet.pending.pop_front() {
+            match successor.and_then(|id| self.outlet(id)) {
+                Some(next) if next.pending.len() < next.pending.capacity() => {
+                    next.pending.push_back(handle);
+                    if !next.dirty {
+                        next.dirty = true;
+                        self.dirty.push(next.id);
+                    }
+                }
+                _ => self.refuse_copy(handle, Reason::Removed),
+            }
+        }
+    }
+
+    /// Drops what is queued for a topic that is gone.
+    fn drop_topic(&mut self, topic: u32) {
+        if self.queued == 0 {
+            return;
+        }
+        for handle in 0..self.pool.handles() {
+            let record = self.pool.record(handle);
+            if record.stage == Stage::Queued && record.topic == topic && self.queue.forget(handle) {
+                self.queued -= 1;
+                self.drop_event(handle, Reason::Removed);
+            }
+        }
+        self.shared.stats.queued.set(u64::from(self.queued));
+    }
+
+    /// A successor's first step: settles what the former owner was in the middle of.
+    pub fn recover(&mut self) {
+        self.owner = self.shared.ownership.owner();
+        self.now = monotonic_ns();
+        let answer = match std::mem::replace(&mut self.in_call, InCall::Nothing) {
+            InCall::Nothing => Ok(()),
+            InCall::Receive { source } => {
+                if let Some(source) = self.source(source) {
+                    self.fail_source(source);
+                }
+                Ok(())
+            }
+            InCall::Send { outlet, frames } => {
+                if let Some(entry) = self.outlet(outlet) {
+                    // The plugin may still read these: they are never given back.
+                    for _ in 0..frames {
+                        if let Some(handle) = entry.pending.pop_front() {
+                            self.write_off(handle);
+                        }
+                    }
+                    self.fail_outlet(outlet);
+                }
+                Ok(())
+            }
+            InCall::Policy => {
+                self.fail_queue();
+                Ok(())
+            }
+            InCall::Function { call, handle } => {
+                self.write_off(handle);
+                if let Some(call) = self.call(call) {
+                    call.stats.busy.subtract(1);
+                    self.fail_call(call);
+                }
+                Ok(())
+            }
+        };
+        let _: Result<(), Disowned> = answer;
+        if self.frames.capacity() == 0 {
+            self.frames = Vec::with_capacity(crate::delivery::outlet::BATCH_MAX);
+        }
+        if self.inline_output.is_empty() {
+            self.inline_output = vec![0; 65_536].into();
+        }
+        // An event that was between two places when its owner left belongs to nobody else.
+        for handle in self.pool.handles_at(Stage::Arriving) {
+            self.drop_event(handle, Reason::ReceiverFailed);
+        }
+    }
+
+    /// An event that a lost thread may still read: counted as dropped, its buffer never used again.
+    pub(crate) fn write_off(&mut self, handle: u32) {
+        let record = self.pool.record_mut(handle);
+        let (topic, delivered) = (record.topic, record.delivered);
+        record.stage = Stage::Lost;
+        if let Some(entry) = self.topic(topic) {
+            entry.stats.live.subtract(1);
+            if delivered {
+                entry.stats.events_out.add(1);
+            } else {
+                entry.stats.dropped.count(Reason::ReceiverFailed);
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! A lane's plan: the controller's own picture of what a lane's tables hold, with all that the lane itself
+//! need not know. A changed wiring is a changed copy of the plan; tables are made from it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tempos_abi::counters::{ChannelCounters, FunctionCounters};
+use tempos_abi::private::abi_stable::std_types::RArc;
+use tempos_abi::queue::TopicShare;
+use tempos_control::{ChannelSpec, LevelSpec, Pick, WorkflowSpec};
+
+use crate::bridging::endpoint::Source;
+use crate::delivery::group::{Group, Member};
+use crate::delivery::outlet::Outlet;
+use crate::lane::cell::LaneCell;
+use crate::lane::tables::{Handover, LaneTables, TopicEntry};
+use crate::plugin::Plugin;
+use crate::processing::workflow::Call;
+use crate::stats::{ChannelStats, Tally, TopicStats, WorkflowStats};
+
+/// A group of a planned topic.
+#[derive(Clone)]
+pub struct GroupPlan {
+    /// Its name.
+    pub name: String,
+    /// Its members.
+    pub members: Vec<Member>,
+    /// How one is chosen.
+    pub pick: Pick,
+    /// Where the choice stands.
+    pub cursor: Arc<LaneCell<usize>>,
+    /// It belongs to a subscription and not to the wiring.
+    pub tap: bool,
+}
+
+/// A topic on a lane.
+#[derive(Clone)]
+pub struct TopicPlan {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What is counted.
+    pub stats: Arc<TopicStats>,
+    /// For the policy `priority`.
+    pub rank: u32,
+    /// For the policy `drr`.
+    pub weight: u32,
+    /// 0: none.
+    pub deadline_ns: u64,
+    /// 0: none.
+    pub time_to_live_ns: u64,
+    /// Its groups, taps last.
+    pub groups: Vec<GroupPlan>,
+    /// It was removed and only delivers what it still holds, until then at the latest.
+    pub removed: Option<Instant>,
+}
+
+/// An ingress channel on a lane.
+#[derive(Clone)]
+pub struct SourcePlan {
+    /// The name under which it is shown.
+    pub name: String,
+    /// Its topic's name.
+    pub topic: String,
+    /// As it was declared.
+    pub spec: ChannelSpec,
+    /// What it was opened with.
+    pub plugin: Arc<Plugin>,
+    /// What the lane holds.
+    pub cell: Arc<LaneCell<Source>>,
+    /// Its descriptor.
+    pub descriptor: i32,
+    /// Where it is open.
+    pub address: String,
+    /// What it obtained.
+    pub grant: String,
+    /// What is counted.
+    pub stats: Arc<ChannelStats>,
+    /// What the adapter counts.
+    pub counters: RArc<ChannelCounters>,
+}
+
+/// An egress channel on a lane.
+#[derive(Clone)]
+pub struct OutletPlan {
+    /// The name under which it is shown.
+    pub name: String,
+    /// Its topic's name.
+    pub topic: String,
+    /// Its topic's index.
+    pub topic_index: u32,
+    /// Its group's name.
+    pub group: String,
+    /// As it was declared.
+    pub spec: ChannelSpec,
+    /// What it was opened with.
+    pub plugin: Arc<Plugin>,
+    /// What the lane holds.
+    pub cell: Arc<LaneCell<Outlet>>,
+    /// Where it is open.
+    pub address: String,
+    /// What it obtained.
+    pub grant: String,
+    /// What is counted.
+    pub stats: Arc<ChannelStats>,
+    /// What the adapter counts.
+    pub counters: RArc<ChannelCounters>,
+}
+
+/// A workflow on a lane.
+#[derive(Clone)]
+pub struct CallPlan {
+    /// As it was declared.
+    pub spec: WorkflowSpec,
+    /// Its topic's index.
+    pub topic_index: u32,
+    /// What it was prepared with.
+    pub plugin: Arc<Plugin>,
+    /// Size and time of change of the function's file when it was prepared.
+    pub file_stamp: (u64, u64),
+    /// What the lane holds.
+    pub cell: Arc<LaneCell<Call>>,
+    /// Jobs of that cell that are with workers.
+    pub outstanding: Arc<Tally>,
+    /// What is counted.
+    pub stats: Arc<WorkflowStats>,
+    /// What the method counts.
+    pub counters: RArc<FunctionCounters>,
+}
+
+/// The plan. Indices are stable.
+#[derive(Clone, Default)]
+pub struct LanePlan {
+    /// Topics by index.
+    pub topics: Vec<Option<TopicPlan>>,
+    /// Ingress channels by id.
+    pub sources: Vec<Option<SourcePlan>>,
+    /// Egress channels by id.
+    pub outlets: Vec<Option<OutletPlan>>,
+    /// Workflows by id.
+    pub calls: Vec<Option<CallPlan>>,
+}
+
+/// The first free index, or a new one.
+pub fn place<T>(list: &mut Vec<Option<T>>) -> usize {
+    match list.iter().position(Option::is_none) {
+        Some(free) => free,
+        None => {
+            list.push(None);
+            list.len() - 1
+        }
+    }
+}
+
+impl LanePlan {
+    /// The index of a topic that is not removed.
+    pub fn topic_index(&self, name: &str) -> Option<u32> {
+        self.topics
+            .iter()
+            .position(|topic| topic.as_ref().is_some_and(|t| t.removed.is_none() && &*t.name == name))
+            .map(|at| at as u32)
+    }
+
+    /// Tables for the lane. The group of a topic that has lost all its members to failures stays: its
+    /// events are counted as lost, not as unwanted.
+    pub fn tables(&self, level: &LevelSpec, handover: Handover) -> Box<LaneTables> {
+        let topics = self
+            .topics
+            .iter()
+            .map(|topic| {
+                topic.as_ref().map(|topic| TopicEntry {
+                    name: Arc::clone(&topic.name),
+                    stats: Arc::clone(&topic.stats),
+                    groups: topic
+                        .groups
+                        .iter()
+                        .map(|group| Group {
+                            members: group.members.clone(),
+                            pick: group.pick,
+                            cursor: Arc::clone(&group.cursor),
+                        })
+                        .collect(),
+                    receivers: topic.groups.iter().filter(|group| !group.tap).count(),
+                    rank: topic.rank,
+                    deadline_ns: topic.deadline_ns,
+                    time_to_live_ns: topic.time_to_live_ns,
+                })
+            })
+            .collect();
+        let shares = self
+            .topics
+            .iter()
+            .enumerate()
+            .filter_map(|(index, topic)| {
+                let topic = topic.as_ref()?;
+                Some((index as u32, TopicShare { rank: topic.rank, weight: topic.weight, reserved: [0; 2] }))
+            })
+            .collect();
+        Box::new(LaneTables {
+            topics,
+            sources: self.sources.iter().map(|source| source.as_ref().map(|s| Arc::clone(&s.cell))).collect(),
+            outlets: self
+                .outlets
+                .iter()
+                .map(|outlet| outlet.as_ref().map(|o| (o.topic_index, Arc::clone(&o.cell))))
+                .collect(),
+            calls: self
+                .calls
+                .iter()
+                .map(|call| call.as_ref().map(|c| (c.topic_index, Arc::clone(&c.cell))))
+                .collect(),
+            shares,
+            batch: level.batch,
+            block: level.queue.full == tempos_control::FullQueue::Block,
+            handover: LaneCell::new(handover),
+        })
+    }
+}

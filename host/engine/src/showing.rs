@@ -1,0 +1,183 @@
+//! The picture that doors look at, drawn anew after each change.
+
+use std::collections::BTreeMap;
+
+use tempos_abi::PluginKind;
+use tempos_control::Kind;
+
+use crate::controller::Controller;
+use crate::model::{AdapterView, ChannelView, LevelView, Picture, TopicView, WorkflowView};
+use crate::wiring::Channels as _;
+
+impl Controller {
+    /// Draws the picture.
+    pub(crate) fn show(&self) {
+        let (generation, state) = self.model.read(|old| (old.generation, old.state.clone()));
+        let mut picture = Picture { generation, state, ..Picture::default() };
+        self.show_topics(&mut picture);
+        self.show_lanes(&mut picture);
+        self.show_failures(&mut picture);
+        for state in self.registry.states() {
+            picture.plugins.insert(state.name.clone(), state);
+        }
+        for plugin in self.registry.of_kind(PluginKind::ADAPTER) {
+            let name = plugin.info.name.clone();
+            let channels =
+                picture.channels.values().filter(|c| c.adapter == name && c.counts.is_some()).count() as u64;
+            let capabilities = plugin
+                .adapter()
+                .map(|adapter| {
+                    adapter.ability().capabilities.words().into_iter().map(str::to_owned).collect()
+                })
+                .unwrap_or_default();
+            picture.adapters.insert(name, AdapterView { capabilities, channels });
+        }
+        self.set_conditions(&picture);
+        self.model.show(picture);
+    }
+
+    fn show_topics(&self, picture: &mut Picture) {
+        for topic in self.wiring.topics.values() {
+            picture.topics.insert(topic.name.clone(), TopicView { spec: topic.clone(), stats: Vec::new() });
+        }
+        for workflow in self.wiring.workflows.values() {
+            let view = WorkflowView { spec: workflow.clone(), stats: Vec::new() };
+            picture.workflows.insert(workflow.name.clone(), view);
+        }
+    }
+
+    fn show_lanes(&self, picture: &mut Picture) {
+        for entry in self.lanes.iter().flatten() {
+            let level = &entry.lane.spec;
+            let mut topics = Vec::new();
+            for topic in entry.plan.topics.iter().flatten() {
+                topics.push(std::sync::Arc::clone(&topic.stats));
+                if let Some(view) = picture.topics.get_mut(&*topic.name) {
+                    view.stats.push(std::sync::Arc::clone(&topic.stats));
+                }
+            }
+            for call in entry.plan.calls.iter().flatten() {
+                if let Some(view) = picture.workflows.get_mut(&call.spec.name) {
+                    view.stats.push((std::sync::Arc::clone(&call.stats), call.counters.clone()));
+                }
+            }
+            for source in entry.plan.sources.iter().flatten() {
+                let view = ChannelView {
+                    topic: source.topic.clone(),
+                    group: String::new(),
+                    adapter: source.spec.adapter.clone(),
+                    direction: "ingress",
+                    level: level.name.clone(),
+                    address: source.address.clone(),
+                    counts: Some((std::sync::Arc::clone(&source.stats), source.counters.clone())),
+                };
+                picture.channels.insert(source.name.clone(), view);
+            }
+            for outlet in entry.plan.outlets.iter().flatten() {
+                let view = ChannelView {
+                    topic: outlet.topic.clone(),
+                    group: outlet.group.clone(),
+                    adapter: outlet.spec.adapter.clone(),
+                    direction: "egress",
+                    level: level.name.clone(),
+                    address: outlet.address.clone(),
+                    counts: Some((std::sync::Arc::clone(&outlet.stats), outlet.counters.clone())),
+                };
+                picture.channels.insert(outlet.name.clone(), view);
+            }
+            let view = LevelView {
+                spec: level.clone(),
+                shared: std::sync::Arc::clone(&entry.lane.shared),
+                threads: entry.lane.threads(),
+                topics,
+            };
+            picture.levels.insert(level.name.clone(), view);
+        }
+    }
+
+    /// What was declared and could not be opened is shown too.
+    fn show_failures(&self, picture: &mut Picture) {
+        let by_name: BTreeMap<&str, (&str, &tempos_control::ChannelSpec, &'static str)> = self
+            .wiring
+            .topics
+            .values()
+            .flat_map(|topic| {
+                let ingress = topic.ingress.len();
+                topic
+                    .channels()
+                    .enumerate()
+                    .map(|(at, channel)| {
+                        let direction = if at < ingress { "ingress" } else { "egress" };
+                        (channel.name.as_str(), (topic.name.as_str(), channel, direction))
+                    })
+                    .collect::<Vec<_>>()
+            })
+            .filter(|(name, _)| self.failed.contains_key(*name))
+            .collect();
+        for (name, (topic, channel, direction)) in by_name {
+            picture.channels.entry(name.to_owned()).or_insert_with(|| ChannelView {
+                topic: topic.to_owned(),
+                group: String::new(),
+                adapter: channel.adapter.clone(),
+                direction,
+                level: channel.qos.clone().unwrap_or_default(),
+                address: String::new(),
+                counts: None,
+            });
+        }
+    }
+
+    fn set_conditions(&self, picture: &Picture) {
+        for (name, view) in &picture.channels {
+            match (&view.counts, self.failed.get(name)) {
+                (_, Some(reason)) => self.condition(Kind::Channel, name, "failed", reason),
+                (Some((stats, _)), None) if stats.failed.get() == 0 => {
+                    let grant = self.grant_of(name);
+                    self.condition(Kind::Channel, name, "started", &grant);
+                }
+                _ => {}
+            }
+        }
+        for (name, view) in &picture.topics {
+            let lost = view.spec.channels().find_map(|channel| {
+                let condition = self.model.condition(Kind::Channel, &channel.name)?;
+                (condition.state == "failed")
+                    .then(|| format!("its channel {:?} failed: {}", channel.name, condition.reason))
+            });
+            match lost {
+                Some(reason) => self.condition(Kind::Topic, name, "failed", &reason),
+                None => self.condition(Kind::Topic, name, "started", "its channels are open"),
+            }
+        }
+        for (name, view) in &picture.workflows {
+            match self.failed.get(name) {
+                Some(reason) => self.condition(Kind::Workflow, name, "failed", reason),
+                None if view.stats.iter().all(|(stats, _)| stats.failed.get() == 0) => {
+                    self.condition(Kind::Workflow, name, "started", "its function is ready");
+                }
+                None => {}
+            }
+        }
+        self.model.keep_conditions(|kind, name| match kind {
+            Kind::Channel => picture.channels.contains_key(name),
+            Kind::Topic => picture.topics.contains_key(name),
+            Kind::Workflow => picture.workflows.contains_key(name),
+            Kind::QosLevel => picture.levels.contains_key(name),
+            _ => true,
+        });
+    }
+
+    fn grant_of(&self, channel: &str) -> String {
+        self.lanes
+            .iter()
+            .flatten()
+            .find_map(|entry| {
+                let source =
+                    entry.plan.sources.iter().flatten().find(|s| s.name == channel).map(|s| s.grant.clone());
+                source.or_else(|| {
+                    entry.plan.outlets.iter().flatten().find(|o| o.name == channel).map(|o| o.grant.clone())
+                })
+            })
+            .unwrap_or_default()
+    }
+}

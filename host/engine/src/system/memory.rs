@@ -1,0 +1,179 @@
+//! Memory that real-time threads may touch: mapped, faulted in and locked when the wiring is applied.
+//!
+//! `mlockall(MCL_FUTURE)` is never used: in a process with a WebAssembly pool it would lock gigabytes.
+//! What the lanes use is locked piece by piece instead.
+
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::mm::{MapFlags, ProtFlags, mlock, mmap_anonymous, munlock, munmap};
+
+const PAGE_BYTES: usize = 4096;
+
+static LOCKED_BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes locked by this process through this module.
+pub fn locked_bytes() -> u64 {
+    LOCKED_BYTES.load(Ordering::Relaxed)
+}
+
+/// A private mapping, faulted in, and locked where the system allows it.
+#[derive(Debug)]
+pub struct Region {
+    start: NonNull<u8>,
+    len: usize,
+    locked: bool,
+}
+
+// SAFETY: the mapping belongs to no thread; whoever holds the region decides who touches it.
+unsafe impl Send for Region {}
+// SAFETY: the region itself only hands out its address.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Maps `len` bytes (rounded up to pages), zeroed, and touches every page; `lock` asks for mlock(2),
+    /// whose refusal is not an error: see [`Region::is_locked`].
+    ///
+    /// # Errors
+    /// What the system says (ENOMEM).
+    pub fn new(len: usize, lock: bool) -> io::Result<Self> {
+        let len = len.max(1).next_multiple_of(PAGE_BYTES);
+        // SAFETY: a new anonymous private mapping at an address of the kernel's choice.
+        let start = unsafe {
+            mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+        }?;
+        // SAFETY: the whole of the fresh mapping, which nobody else knows.
+        let locked = lock && unsafe { mlock(start, len) }.is_ok();
+        if locked {
+            LOCKED_BYTES.fetch_add(len as u64, Ordering::Relaxed);
+        }
+        let region =
+            Region { start: NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?, len, locked };
+        for at in (0..len).step_by(PAGE_BYTES) {
+            // SAFETY: inside the mapping; volatile so that the write is really made.
+            unsafe { region.start.as_ptr().add(at).write_volatile(0) };
+        }
+        Ok(region)
+    }
+
+    /// Its address.
+    pub fn start(&self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+
+    /// Its length in bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never: a region has at least one page.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether the system locked it.
+    pub fn is_locked(&self) -> bool {
+        self.locked
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        let start = self.start.as_ptr().cast();
+        if self.locked {
+            LOCKED_BYTES.fetch_sub(self.len as u64, Ordering::Relaxed);
+            // SAFETY: mapped by `new`, and nobody holds it any more.
+            let _ = unsafe { munlock(start, self.len) };
+        }
+        // SAFETY: as above.
+        let _ = unsafe { munmap(start, self.len) };
+    }
+}
+
+/// Touches every page of a heap object that was zeroed by the allocator, so that its first use by a
+/// real-time thread faults nothing in, and locks it where asked; a refusal is not an error.
+pub fn settle<T>(slice: &mut [T], lock: bool) {
+    let start: *mut u8 = slice.as_mut_ptr().cast();
+    settle_range(start, std::mem::size_of_val(slice), lock);
+}
+
+/// The same for a range of memory that the caller owns exclusively.
+pub fn settle_range(start: *mut u8, len: usize, lock: bool) {
+    for at in (0..len).step_by(PAGE_BYTES).chain(len.checked_sub(1)) {
+        // SAFETY: inside the caller's exclusive range; the byte is written back as it was.
+        unsafe {
+            let byte = start.add(at);
+            byte.write_volatile(byte.read_volatile());
+        }
+    }
+    if lock && len > 0 {
+        // SAFETY: locking pages changes nothing in them.
+        let _ = unsafe { mlock(start.cast(), len) };
+    }
+}
+
+/// Touches this thread's stack down to `bytes` below the caller and locks it where asked.
+#[inline(never)]
+pub fn settle_stack(lock: bool) {
+    const STACK_BYTES: usize = 96 * 1024;
+    let mut reach = std::mem::MaybeUninit::<[u8; STACK_BYTES]>::uninit();
+    let start: *mut u8 = reach.as_mut_ptr().cast();
+    for at in (0..STACK_BYTES).step_by(PAGE_BYTES) {
+        // SAFETY: inside the local array, of which nothing is read before it is written.
+        unsafe { start.add(at).write_volatile(0) };
+    }
+    if lock {
+        // SAFETY: locking pages changes nothing in them.
+        let _ = unsafe { mlock(start.cast(), STACK_BYTES) };
+    }
+    std::hint::black_box(start);
+}
+
+/// Locks the code and read-only data of the files whose path `wanted` accepts, so that the first run of
+/// a rarely used branch does not wait for a disk. The answer is how many bytes were locked.
+pub fn lock_code(wanted: impl Fn(&str) -> bool) -> u64 {
+    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return 0 };
+    let mut locked = 0;
+    for line in maps.lines() {
+        // address perms offset dev inode path: see proc_pid_maps(5).
+        let mut fields = line.split_ascii_whitespace();
+        let (Some(range), Some(permissions), Some(path)) = (fields.next(), fields.next(), fields.nth(3))
+        else {
+            continue;
+        };
+        let readable = permissions.starts_with('r') && !permissions.contains('s');
+        if !readable || !wanted(path) {
+            continue;
+        }
+        let Some((from, to)) = range.split_once('-') else { continue };
+        let (Ok(from), Ok(to)) = (usize::from_str_radix(from, 16), usize::from_str_radix(to, 16)) else {
+            continue;
+        };
+        // SAFETY: locking pages changes nothing in them; a mapping that went away meanwhile is ENOMEM.
+        if unsafe { mlock(from as *mut _, to - from) }.is_ok() {
+            locked += (to - from) as u64;
+        }
+    }
+    LOCKED_BYTES.fetch_max(locked, Ordering::Relaxed);
+    locked
+}
+
+/// The resident set of this process in KiB (proc_pid_statm(5)).
+pub fn resident_kib() -> u64 {
+    std::fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split_ascii_whitespace().nth(1)?.parse::<u64>().ok())
+        .map_or(0, |pages| pages * (PAGE_BYTES as u64 / 1024))
+}
+
+/// The locked memory of this process in KiB (VmLck of proc_pid_status(5)).
+pub fn locked_kib() -> u64 {
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find(|line| line.starts_with("VmLck:"))?;
+            line.split_ascii_whitespace().nth(1)?.parse().ok()
+        })
+        .unwrap_or(0)
+}

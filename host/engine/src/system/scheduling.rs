@@ -1,0 +1,201 @@
+//! Scheduling of threads: policy, priority, CPUs, and what a thread has used so far.
+
+use std::io;
+
+use tempos_control::Scheduler;
+use thread_priority::unix::{ScheduleParams, ThreadSchedulePolicy};
+
+/// The highest real-time priority that a supervisor takes: 99 belongs to the kernel's watchdogs.
+pub const PRIORITY_MAX: u8 = 98;
+
+/// The kernel's id of a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadId(pub i32);
+
+impl ThreadId {
+    /// The calling thread.
+    pub fn current() -> Self {
+        ThreadId(rustix::thread::gettid().as_raw_nonzero().get())
+    }
+}
+
+/// SCHED_FLAG_RESET_ON_FORK (sched_setattr(2)): children start as ordinary threads.
+const RESET_ON_FORK: u64 = 1;
+const SCHED_DEADLINE: u32 = 6;
+
+#[repr(C)]
+#[derive(Default)]
+struct Attributes {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime_ns: u64,
+    deadline_ns: u64,
+    period_ns: u64,
+}
+
+/// Gives a thread the scheduling of its lane, with RESET_ON_FORK.
+///
+/// sched_setattr(2) directly: `thread-priority` names policies and their bounds well, but passes a
+/// pthread_t where its deadline call needs a thread id, and cannot set the flag.
+///
+/// # Errors
+/// EPERM where the system does not grant it; EINVAL for a priority outside the policy's bounds.
+pub fn apply(thread: ThreadId, scheduler: &Scheduler) -> io::Result<()> {
+    let mut attributes =
+        Attributes { size: size_of::<Attributes>() as u32, flags: RESET_ON_FORK, ..Attributes::default() };
+    match *scheduler {
+        Scheduler::Other { nice } => {
+            attributes.policy = libc::SCHED_OTHER as u32;
+            attributes.nice = nice;
+        }
+        Scheduler::RoundRobin { priority } => {
+            attributes.policy = libc::SCHED_RR as u32;
+            attributes.priority = u32::from(priority);
+        }
+        Scheduler::Fifo { priority } => {
+            attributes.policy = libc::SCHED_FIFO as u32;
+            attributes.priority = u32::from(priority);
+        }
+        Scheduler::Deadline { runtime_ns, deadline_ns, period_ns } => {
+            attributes.policy = SCHED_DEADLINE;
+            attributes.runtime_ns = runtime_ns;
+            attributes.deadline_ns = deadline_ns;
+            attributes.period_ns = period_ns;
+        }
+    }
+    // SAFETY: the structure is the kernel's own, its size is in it, and it outlives the call.
+    let answer = unsafe { libc::syscall(libc::SYS_sched_setattr, thread.0, &raw const attributes, 0) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Takes real-time scheduling from a thread that does not answer.
+pub fn demote(thread: ThreadId) -> io::Result<()> {
+    apply(thread, &Scheduler::Other { nice: 10 })
+}
+
+/// Restricts a thread to CPUs; an empty list leaves it as it is.
+///
+/// # Errors
+/// EINVAL where none of them is there.
+pub fn pin(thread: ThreadId, cpus: &[u32]) -> io::Result<()> {
+    if cpus.is_empty() {
+        return Ok(());
+    }
+    let mut set = rustix::thread::CpuSet::new();
+    for cpu in cpus {
+        if (*cpu as usize) < rustix::thread::CpuSet::MAX_CPU {
+            set.set(*cpu as usize);
+        }
+    }
+    Ok(rustix::thread::sched_setaffinity(rustix::thread::Pid::from_raw(thread.0), &set)?)
+}
+
+/// What a thread is doing and has used, from proc_pid_stat(5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThreadUsage {
+    /// `R`, `S`, `D`, …
+    pub state: u8,
+    /// Page faults that needed no disk.
+    pub minor_faults: u64,
+    /// Page faults that did.
+    pub major_faults: u64,
+}
+
+/// Reads it; `None` once the thread is gone.
+pub fn usage(thread: ThreadId) -> Option<ThreadUsage> {
+    let text = std::fs::read_to_string(format!("/proc/self/task/{}/stat", thread.0)).ok()?;
+    // The name, in parentheses, may hold anything: what follows its last one is fixed.
+    let rest = &text[text.rfind(')')? + 2..];
+    let fields: Vec<&str> = rest.split_ascii_whitespace().take(10).collect();
+    Some(ThreadUsage {
+        state: *fields.first()?.as_bytes().first()?,
+        minor_faults: fields.get(7)?.parse().ok()?,
+        major_faults: fields.get(9)?.parse().ok()?,
+    })
+}
+
+/// CPU time that a thread has used, in nanoseconds (proc_pid_schedstat); 0 once it is gone.
+pub fn cpu_time_ns(thread: ThreadId) -> u64 {
+    std::fs::read_to_string(format!("/proc/self/task/{}/schedstat", thread.0))
+        .ok()
+        .and_then(|text| text.split_ascii_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+/// The policy that a thread really runs under, in a user's words: `fifo 45`, `other`.
+pub fn granted(thread: ThreadId) -> String {
+    let mut attributes = Attributes::default();
+    // SAFETY: the structure is the kernel's own and its size is passed.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_sched_getattr,
+            thread.0,
+            &raw mut attributes,
+            size_of::<Attributes>() as u32,
+            0,
+        )
+    };
+    if answer != 0 {
+        return String::from("gone");
+    }
+    match attributes.policy as i32 {
+        libc::SCHED_FIFO => format!("fifo {}", attributes.priority),
+        libc::SCHED_RR => format!("rr {}", attributes.priority),
+        6 => String::from("deadline"),
+        _ if attributes.nice != 0 => format!("other nice {}", attributes.nice),
+        _ => String::from("other"),
+    }
+}
+
+/// A scheduler as a user would say it.
+pub fn requested(scheduler: &Scheduler) -> String {
+    match scheduler {
+        Scheduler::Other { nice: 0 } => String::from("other"),
+        Scheduler::Other { nice } => format!("other nice {nice}"),
+        Scheduler::RoundRobin { priority } => format!("rr {priority}"),
+        Scheduler::Fifo { priority } => format!("fifo {priority}"),
+        Scheduler::Deadline { .. } => String::from("deadline"),
+    }
+}
+
+/// The scheduler of a lane's function workers: one step below the queue worker unless said otherwise.
+pub fn for_functions(scheduler: &Scheduler, priority: Option<u8>) -> Scheduler {
+    let below = |own: u8| priority.unwrap_or(own.saturating_sub(1)).clamp(1, PRIORITY_MAX + 1);
+    match scheduler {
+        Scheduler::Fifo { priority } => Scheduler::Fifo { priority: below(*priority) },
+        Scheduler::RoundRobin { priority } => Scheduler::RoundRobin { priority: below(*priority) },
+        // A deadline reservation is one thread's own; its workers run below every reservation.
+        Scheduler::Deadline { .. } => Scheduler::Fifo { priority: priority.unwrap_or(40) },
+        Scheduler::Other { nice } => Scheduler::Other { nice: *nice },
+    }
+}
+
+/// The real-time priority of a scheduler; 0 where it has none.
+pub fn priority_of(scheduler: &Scheduler) -> u8 {
+    match scheduler {
+        Scheduler::Fifo { priority } | Scheduler::RoundRobin { priority } => *priority,
+        _ => 0,
+    }
+}
+
+/// Whether this process may use real-time scheduling right now: tried on a thread of its own, so that
+/// no lane is touched.
+///
+/// # Errors
+/// What the system says.
+pub fn probe_real_time(priority: u8) -> io::Result<()> {
+    std::thread::Builder::new()
+        .name("rt-probe".into())
+        .stack_size(64 * 1024)
+        .spawn(move || {
+            let policy = ThreadSchedulePolicy::Realtime(thread_priority::RealtimeThreadSchedulePolicy::Fifo);
+            let highest = thread_priority::ThreadPriority::max_value_for_policy(policy).unwrap_or(99);
+            let wanted = ScheduleParams { sched_priority: i32::from(priority).clamp(1, highest) };
+            apply(ThreadId::current(), &Scheduler::Fifo { priority: wanted.sched_priority as u8 })
+        })?
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the probe thread panicked")))
+}

@@ -1,0 +1,129 @@
+//! Waiting and waking: an epoll set with an eventfd in it, and the protocol that makes a wake-up a
+//! system call only where somebody sleeps.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+use rustix::event::{EventfdFlags, epoll, eventfd};
+
+/// What an epoll set reports for its own eventfd.
+pub const WAKE_TOKEN: u64 = u64::MAX;
+
+/// The waiting place of one lane.
+///
+/// The sleeper sets a flag, looks once more for work, and waits; whoever brings work puts it down first
+/// and then looks at the flag. The two fences make sure that at least one of them sees the other.
+#[derive(Debug)]
+pub struct WaitingPlace {
+    set: OwnedFd,
+    /// The same without the sources: where a lane waits whose full queue blocks its senders.
+    quiet: OwnedFd,
+    wake: OwnedFd,
+    sleeping: AtomicBool,
+}
+
+impl WaitingPlace {
+    /// Makes the set and the eventfd.
+    ///
+    /// # Errors
+    /// What the system says (EMFILE, ENOMEM).
+    pub fn new() -> io::Result<Self> {
+        let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let quiet = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        for each in [&set, &quiet] {
+            epoll::add(each, &wake, epoll::EventData::new_u64(WAKE_TOKEN), epoll::EventFlags::IN)?;
+        }
+        Ok(WaitingPlace { set, quiet, wake, sleeping: AtomicBool::new(false) })
+    }
+
+    /// Watches a descriptor for reading, level-triggered. Any thread may call this.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn watch_readable(&self, descriptor: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        Ok(epoll::add(&self.set, descriptor, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?)
+    }
+
+    /// Asks to be told once when a descriptor can be written to. The descriptor is added where it is not
+    /// yet watched.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn watch_writable_once(&self, descriptor: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        let flags = epoll::EventFlags::OUT | epoll::EventFlags::ONESHOT;
+        let data = epoll::EventData::new_u64(token);
+        for set in [&self.set, &self.quiet] {
+            match epoll::modify(set, descriptor, data, flags) {
+                Err(rustix::io::Errno::NOENT) => epoll::add(set, descriptor, data, flags)?,
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops watching a descriptor; one that is not watched is no error.
+    pub fn forget(&self, descriptor: BorrowedFd<'_>) {
+        let _ = epoll::delete(&self.set, descriptor);
+        let _ = epoll::delete(&self.quiet, descriptor);
+    }
+
+    /// Waits until something is ready, somebody wakes the place, or the time is up (`None`: no limit).
+    /// `more_work` is asked once after the sleeper has shown itself: where it answers yes nothing waits.
+    /// With `quiet`, sources are not looked at.
+    /// The answer is how many of `events` were filled.
+    pub fn wait(
+        &self,
+        events: &mut [epoll::Event],
+        timeout_ns: Option<u64>,
+        quiet: bool,
+        more_work: impl FnOnce() -> bool,
+    ) -> usize {
+        let mut limit = timeout_ns;
+        if limit != Some(0) {
+            self.sleeping.store(true, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            if more_work() {
+                limit = Some(0);
+            }
+        }
+        let timeout = limit.map(|ns| rustix::event::Timespec {
+            tv_sec: (ns / 1_000_000_000) as i64,
+            tv_nsec: (ns % 1_000_000_000) as _,
+        });
+        // An interrupted wait is one in which nothing was ready.
+        let filled =
+            epoll::wait(if quiet { &self.quiet } else { &self.set }, events, timeout.as_ref()).unwrap_or(0);
+        self.sleeping.store(false, Ordering::Relaxed);
+        filled
+    }
+
+    /// Wakes the sleeper; costs no system call where nobody sleeps. The work must be in place before.
+    pub fn wake(&self) {
+        fence(Ordering::SeqCst);
+        if self.sleeping.swap(false, Ordering::Relaxed) {
+            // EAGAIN means that a wake-up is already on its way.
+            let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Takes note of a wake-up, so that the eventfd is quiet again.
+    pub fn acknowledge(&self) {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.wake, &mut count);
+    }
+
+    /// The same for a bare descriptor; a negative one is not watched.
+    pub fn forget_raw(&self, descriptor: i32) {
+        if descriptor >= 0 {
+            // SAFETY: only borrowed for the call; one that was closed meanwhile is EBADF.
+            self.forget(unsafe { BorrowedFd::borrow_raw(descriptor) });
+        }
+    }
+
+    /// The descriptor of the set, for sentences.
+    pub fn descriptor(&self) -> i32 {
+        self.set.as_fd().as_raw_fd()
+    }
+}

@@ -1,0 +1,798 @@
+//! From one wiring to the next, as one transaction: everything new is opened first; only when all of it
+//! stands is any lane told. What did not change keeps its sockets, its queued events and its figures.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tempos_abi::PluginKind;
+use tempos_abi::adapter::Direction;
+use tempos_abi::level::QosLevel;
+use tempos_abi::queue::QueueBox;
+use tempos_control::{ChannelSpec, LevelSpec, Mistake, TopicSpec, WorkflowSpec};
+
+use crate::bridging::endpoint::Source;
+use crate::delivery::group::Member;
+use crate::delivery::outlet::Outlet;
+use crate::lane::cell::LaneCell;
+use crate::lane::shared::{Errand, Giver};
+use crate::lane::tables::{Handover, token};
+use crate::opening::{self, Opened};
+use crate::plan::{CallPlan, GroupPlan, LanePlan, OutletPlan, SourcePlan, TopicPlan, place};
+use crate::plugin::{Plugin, Registry};
+use crate::processing::workflow::{Call, PENDING_MAX};
+use crate::stats::{ChannelStats, Tally, TopicStats, WorkflowStats};
+use crate::wiring::{Wiring, same_channel, same_workflow};
+
+/// How long a removed topic may take to deliver what it still holds.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(5);
+
+/// How mistakes are met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strictness {
+    /// A user's order: one mistake refuses the whole.
+    Whole,
+    /// The node's own doing after a plugin came or went: what cannot be opened is shown as failed.
+    Part,
+}
+
+/// What a lane is to become.
+pub struct LaneDraft {
+    /// The level.
+    pub level: LevelSpec,
+    /// Its index.
+    pub index: QosLevel,
+    /// Its plan.
+    pub plan: LanePlan,
+    /// What changes hands.
+    pub handover: Handover,
+    /// Sources to be watched once the lane has its tables.
+    pub opened_sources: Vec<usize>,
+    /// Sources to be forgotten before.
+    pub gone_sources: Vec<SourcePlan>,
+    /// Channels to be closed after.
+    pub gone_outlets: Vec<OutletPlan>,
+    /// Functions to be retired after.
+    pub gone_calls: Vec<CallPlan>,
+    /// The queue policy's plugin.
+    pub queue_plugin: Option<Arc<Plugin>>,
+    /// A queue for a lane that is new or must be rebuilt, and for how many topics.
+    pub queue: Option<(QueueBox, u32)>,
+    opened: Vec<OpenedCell>,
+}
+
+enum OpenedCell {
+    Source(Arc<LaneCell<Source>>),
+    Outlet(Arc<LaneCell<Outlet>>),
+    Call(Arc<LaneCell<Call>>),
+}
+
+/// The present state of a lane, as a draft starts from it.
+pub struct LaneBefore<'a> {
+    /// The level as it is in force.
+    pub level: &'a LevelSpec,
+    /// Its plan.
+    pub plan: &'a LanePlan,
+    /// The queue policy's plugin.
+    pub queue_plugin: &'a Arc<Plugin>,
+    /// Topics that its queue has room for.
+    pub queue_topics: u32,
+    /// Ids that its lists have room for.
+    pub ids: usize,
+    /// Its shared side.
+    pub shared: &'a crate::lane::shared::LaneShared,
+}
+
+/// What a draft is made from.
+pub struct Drafting<'a> {
+    /// Where plugins are found.
+    pub registry: &'a Registry,
+    /// The wiring to come.
+    pub wiring: &'a Wiring,
+    /// Which levels reach which topics.
+    pub reach: &'a BTreeMap<&'a str, BTreeSet<&'a str>>,
+    /// The channels of the wiring to come, by name.
+    pub channels: &'a HashMap<&'a str, &'a ChannelSpec>,
+    /// How mistakes are met.
+    pub strictness: Strictness,
+    /// Only checks: nothing is opened.
+    pub dry_run: bool,
+    /// Mistakes so far.
+    pub mistakes: Vec<Mistake>,
+    /// What is shown as failed, by channel or workflow name.
+    pub failed: BTreeMap<String, String>,
+}
+
+impl Drafting<'_> {
+    fn mistake(&mut self, name: &str, origin: &tempos_control::Origin, sentences: Vec<String>) {
+        match self.strictness {
+            Strictness::Whole => {
+                self.mistakes.extend(sentences.into_iter().map(|sentence| Mistake::new(origin, sentence)));
+            }
+            Strictness::Part => {
+                self.failed.insert(name.to_owned(), sentences.join("; "));
+            }
+        }
+    }
+
+    /// Drafts one lane. Mistakes are gathered; the draft is good only where there are none.
+    pub fn lane(&mut self, level: &LevelSpec, index: QosLevel, before: Option<&LaneBefore<'_>>) -> LaneDraft {
+        let mut draft = LaneDraft {
+            level: level.clone(),
+            index,
+            plan: before.map(|b| b.plan.clone()).unwrap_or_default(),
+            handover: Handover::default(),
+            opened_sources: Vec::new(),
+            gone_sources: Vec::new(),
+            gone_outlets: Vec::new(),
+            gone_calls: Vec::new(),
+            queue_plugin: None,
+            queue: None,
+            opened: Vec::new(),
+        };
+        let heirs = self.heirs(level, before);
+        let names: HashMap<Arc<str>, usize> = draft
+            .plan
+            .topics
+            .iter()
+            .enumerate()
+            .filter_map(|(at, topic)| topic.as_ref().map(|topic| (Arc::clone(&topic.name), at)))
+            .collect();
+        let mut work = Work {
+            level,
+            index,
+            marks_changed: before.is_some_and(|b| marks_differ(b.level, level)),
+            heirs,
+            names,
+            draft: &mut draft,
+        };
+        self.topics(&mut work);
+        let heirs = std::mem::take(&mut work.heirs);
+        heirs.close();
+        self.queue(&mut draft, before);
+        draft
+    }
+
+    /// Channels that go or change give their descriptors to whoever takes their address.
+    fn heirs(&self, level: &LevelSpec, before: Option<&LaneBefore<'_>>) -> Heirs {
+        let mut heirs = Heirs::default();
+        let Some(before) = before.filter(|_| !self.dry_run) else { return heirs };
+        let marks = marks_differ(before.level, level);
+        let mut errand = Errand::default();
+        let mut keys = Vec::new();
+        let stays = |spec: &ChannelSpec, plugin: &Arc<Plugin>| {
+            !marks
+                && self.registry.current(&spec.adapter).is_some_and(|now| Arc::ptr_eq(&now, plugin))
+                && self.keeps(spec)
+        };
+        for source in before.plan.sources.iter().flatten().filter(|s| !stays(&s.spec, &s.plugin)) {
+            keys.push(HeirKey::of(&source.spec, Direction::INGRESS));
+            errand.givers.push((Giver::Source(Arc::clone(&source.cell)), -1));
+        }
+        for outlet in before.plan.outlets.iter().flatten().filter(|o| !stays(&o.spec, &o.plugin)) {
+            keys.push(HeirKey::of(&outlet.spec, Direction::EGRESS));
+            errand.givers.push((Giver::Outlet(Arc::clone(&outlet.cell)), -1));
+        }
+        if !keys.is_empty() && before.shared.run_errand(&mut errand, 1000) {
+            for (key, (_, descriptor)) in keys.into_iter().zip(&errand.givers) {
+                if *descriptor >= 0 {
+                    heirs.list.push((key, *descriptor));
+                }
+            }
+        }
+        heirs
+    }
+
+    /// Whether the wiring to come holds a channel as it is.
+    fn keeps(&self, spec: &ChannelSpec) -> bool {
+        self.channels.get(spec.name.as_str()).is_some_and(|channel| same_channel(channel, spec))
+    }
+
+    fn topics(&mut self, work: &mut Work<'_>) {
+        let mut planned = BTreeSet::new();
+        let mut used = Used::default();
+        let here: Vec<&TopicSpec> = self
+            .wiring
+            .topics
+            .values()
+            .filter(|topic| {
+                self.reach
+                    .get(topic.name.as_str())
+                    .is_some_and(|levels| levels.contains(work.level.name.as_str()))
+            })
+            .collect();
+        // First every topic's place, so that workflows find where their output goes.
+        for topic in &here {
+            let at = match work.names.get(topic.name.as_str()) {
+                Some(at) => *at,
+                None => {
+                    let at = place(&mut work.draft.plan.topics);
+                    work.names.insert(topic.name.as_str().into(), at);
+                    at
+                }
+            };
+            planned.insert(at);
+            let old = work.draft.plan.topics[at].take();
+            let (stats, taps) = match old {
+                Some(old) => (old.stats, old.groups),
+                None => (Arc::new(TopicStats::default()), Vec::new()),
+            };
+            let ttl = topic.time_to_live_ns.or(work.level.queue.time_to_live_ns).unwrap_or(0);
+            work.draft.plan.topics[at] = Some(TopicPlan {
+                name: topic.name.as_str().into(),
+                stats,
+                rank: u32::from(topic.rank),
+                weight: topic.weight,
+                deadline_ns: topic.deadline_ns.unwrap_or(0),
+                time_to_live_ns: ttl,
+                groups: taps,
+                removed: None,
+            });
+        }
+        let mut workflows: HashMap<&str, Vec<&WorkflowSpec>> = HashMap::new();
+        for workflow in self.wiring.workflows.values() {
+            workflows.entry(workflow.from.as_str()).or_default().push(workflow);
+        }
+        let existing = Existing::of(&work.draft.plan);
+        for topic in here {
+            let Some(at) = work.names.get(topic.name.as_str()).copied() else { continue };
+            self.ingress(work, topic, at, &existing, &mut used);
+            let groups =
+                self.egress(work, topic, at, &existing, workflows.get(topic.name.as_str()), &mut used);
+            if let Some(plan) = &mut work.draft.plan.topics[at] {
+                plan.groups = groups;
+            }
+        }
+        remove_unused(work.draft, &planned, &used);
+    }
+
+    fn ingress(
+        &mut self,
+        work: &mut Work<'_>,
+        topic: &TopicSpec,
+        at: usize,
+        existing: &Existing,
+        used: &mut Used,
+    ) {
+        for spec in &topic.ingress {
+            if spec.qos.as_deref().unwrap_or(&topic.qos) != work.level.name {
+                continue;
+            }
+            let known = existing.sources.get(spec.name.as_str()).copied();
+            let plugin = match opening::plugin(self.registry, &spec.adapter, PluginKind::ADAPTER) {
+                Ok(plugin) => plugin,
+                Err(sentence) => {
+                    self.mistake(
+                        &spec.name,
+                        &spec.origin,
+                        vec![format!("channel {:?}: {sentence}", spec.name)],
+                    );
+                    continue;
+                }
+            };
+            if let Some(id) = known
+                && let Some(plan) = &work.draft.plan.sources[id]
+                && same_channel(&plan.spec, spec)
+                && Arc::ptr_eq(&plan.plugin, &plugin)
+                && plan.topic == topic.name
+                && !work.marks_changed
+                && plan.stats.failed.get() == 0
+            {
+                used.sources.insert(id);
+                continue;
+            }
+            let Some(opened) = self.open(work, &plugin, spec, Direction::INGRESS) else { continue };
+            let id = known
+                .filter(|id| !used.sources.contains(id))
+                .unwrap_or_else(|| place(&mut work.draft.plan.sources));
+            let stats = match work.draft.plan.sources[id].take() {
+                Some(old) => {
+                    let stats = Arc::clone(&old.stats);
+                    stats.failed.set(0);
+                    work.draft.gone_sources.push(old);
+                    stats
+                }
+                None => Arc::new(ChannelStats::default()),
+            };
+            let descriptor = opened.channel.readiness();
+            let cell = Arc::new(LaneCell::new(Source {
+                channel: opened.channel,
+                id: id as u32,
+                topic: at as u32,
+                format: spec.format,
+                batch: 1,
+                failed: false,
+                stats: Arc::clone(&stats),
+            }));
+            work.draft.opened.push(OpenedCell::Source(Arc::clone(&cell)));
+            work.draft.opened_sources.push(id);
+            used.sources.insert(id);
+            work.draft.plan.sources[id] = Some(SourcePlan {
+                name: spec.name.clone(),
+                topic: topic.name.clone(),
+                spec: spec.clone(),
+                plugin,
+                cell,
+                descriptor,
+                address: opened.address,
+                grant: opened.grant,
+                stats,
+                counters: opened.counters,
+            });
+        }
+    }
+
+    fn egress(
+        &mut self,
+        work: &mut Work<'_>,
+        topic: &TopicSpec,
+        at: usize,
+        existing: &Existing,
+        workflows: Option<&Vec<&WorkflowSpec>>,
+        used: &mut Used,
+    ) -> Vec<GroupPlan> {
+        let old = work.draft.plan.topics[at].as_ref().map(|plan| plan.groups.clone()).unwrap_or_default();
+        let mut groups: Vec<GroupPlan> = Vec::new();
+        for group in &topic.egress {
+            let mut members = Vec::new();
+            for spec in &group.members {
+                if spec.qos.as_ref().is_some_and(|qos| *qos != work.level.name) {
+                    continue;
+                }
+                if let Some(id) = self.outlet(work, topic, at, &group.name, spec, existing, used) {
+                    members.push(Member::Outlet(id));
+                }
+            }
+            groups.push(GroupPlan {
+                name: group.name.clone(),
+                members,
+                pick: group.pick,
+                cursor: cursor(&old, &group.name),
+                tap: false,
+            });
+        }
+        for workflow in workflows.into_iter().flatten() {
+            let Some(id) = self.call(work, workflow, at, existing, used) else { continue };
+            let own = format!("workflow {}", workflow.name);
+            let name = workflow.group.as_ref().unwrap_or(&own);
+            match groups.iter_mut().find(|group| group.name == *name) {
+                Some(group) => group.members.push(Member::Call(id)),
+                None => groups.push(GroupPlan {
+                    name: name.clone(),
+                    members: vec![Member::Call(id)],
+                    pick: tempos_control::Pick::default(),
+                    cursor: cursor(&old, name),
+                    tap: false,
+                }),
+            }
+        }
+        for tap in old.into_iter().filter(|group| group.tap) {
+            used.outlets.extend(tap.members.iter().filter_map(|member| match member {
+                Member::Outlet(id) => Some(*id as usize),
+                Member::Call(_) => None,
+            }));
+            groups.push(tap);
+        }
+        groups
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn outlet(
+        &mut self,
+        work: &mut Work<'_>,
+        topic: &TopicSpec,
+        at: usize,
+        group: &str,
+        spec: &ChannelSpec,
+        existing: &Existing,
+        used: &mut Used,
+    ) -> Option<u32> {
+        let known = existing.outlets.get(spec.name.as_str()).copied();
+        let plugin = match opening::plugin(self.registry, &spec.adapter, PluginKind::ADAPTER) {
+            Ok(plugin) => plugin,
+            Err(sentence) => {
+                self.mistake(&spec.name, &spec.origin, vec![format!("channel {:?}: {sentence}", spec.name)]);
+                return None;
+            }
+        };
+        if let Some(id) = known
+            && let Some(plan) = &work.draft.plan.outlets[id]
+            && same_channel(&plan.spec, spec)
+            && Arc::ptr_eq(&plan.plugin, &plugin)
+            && plan.topic_index == at as u32
+            && !work.marks_changed
+            && plan.stats.failed.get() == 0
+        {
+            used.outlets.insert(id);
+            return Some(id as u32);
+        }
+        let opened = self.open(work, &plugin, spec, Direction::EGRESS)?;
+        let id = known
+            .filter(|id| !used.outlets.contains(id))
+            .unwrap_or_else(|| place(&mut work.draft.plan.outlets));
+        let stats = match work.draft.plan.outlets[id].take() {
+            Some(old) => {
+                let stats = Arc::clone(&old.stats);
+                stats.failed.set(0);
+                work.draft.handover.outlets.push((Arc::clone(&old.cell), Some(id as u32)));
+                work.draft.gone_outlets.push(old);
+                stats
+            }
+            None => Arc::new(ChannelStats::default()),
+        };
+        let outlet = Outlet::new(opened.channel, id as u32, spec.format, Arc::clone(&stats));
+        let cell = Arc::new(LaneCell::new(outlet));
+        work.draft.opened.push(OpenedCell::Outlet(Arc::clone(&cell)));
+        used.outlets.insert(id);
+        let name = if work.level.name == topic.qos {
+            spec.name.clone()
+        } else {
+            format!("{}@{}", spec.name, work.level.name)
+        };
+        work.draft.plan.outlets[id] = Some(OutletPlan {
+            name,
+            topic: topic.name.clone(),
+            topic_index: at as u32,
+            group: group.to_owned(),
+            spec: spec.clone(),
+            plugin,
+            cell,
+            address: opened.address,
+            grant: opened.grant,
+            stats,
+            counters: opened.counters,
+        });
+        Some(id as u32)
+    }
+
+    fn call(
+        &mut self,
+        work: &mut Work<'_>,
+        workflow: &WorkflowSpec,
+        at: usize,
+        existing: &Existing,
+        used: &mut Used,
+    ) -> Option<u32> {
+        let known = existing.calls.get(workflow.name.as_str()).copied();
+        let plugin = match opening::plugin(self.registry, &workflow.call.method, PluginKind::INVOKER) {
+            Ok(plugin) => plugin,
+            Err(sentence) => {
+                self.mistake(
+                    &workflow.name,
+                    &workflow.call.origin,
+                    vec![format!("workflow {:?}: {sentence}", workflow.name)],
+                );
+                return None;
+            }
+        };
+        let stamp = opening::file_stamp(&workflow.call.file);
+        if let Some(id) = known
+            && let Some(plan) = &work.draft.plan.calls[id]
+            && same_workflow(&plan.spec, workflow)
+            && Arc::ptr_eq(&plan.plugin, &plugin)
+            && plan.topic_index == at as u32
+            && plan.file_stamp == stamp
+            && plan.stats.failed.get() == 0
+        {
+            used.calls.insert(id);
+            return Some(id as u32);
+        }
+        if workflow.call.output_bytes_max > work.level.event_bytes_max {
+            let (most, level) = (work.level.event_bytes_max, &work.level.name);
+            let sentence = format!(
+                "workflow {:?}: its output_max is larger than the {most} bytes that an event of level {level:?} may have",
+                workflow.name
+            );
+            self.mistake(&workflow.name, &workflow.call.origin, vec![sentence]);
+            return None;
+        }
+        if self.dry_run {
+            if let Err(sentences) = crate::plugin::options::check(
+                &format!("workflow {:?}: {}", workflow.name, workflow.call.method),
+                &plugin.info.options,
+                &workflow.call.options,
+            ) {
+                self.mistake(&workflow.name, &workflow.call.origin, sentences);
+            } else if stamp == (0, 0) {
+                let sentence =
+                    format!("workflow {:?}: there is no file {:?}", workflow.name, workflow.call.file);
+                self.mistake(&workflow.name, &workflow.call.origin, vec![sentence]);
+            }
+            return None;
+        }
+        let (function, counters) = match opening::prepare(&plugin, &workflow.name, &workflow.call, work.index)
+        {
+            Ok(prepared) => prepared,
+            Err(sentences) => {
+                self.mistake(&workflow.name, &workflow.call.origin, sentences);
+                return None;
+            }
+        };
+        let id =
+            known.filter(|id| !used.calls.contains(id)).unwrap_or_else(|| place(&mut work.draft.plan.calls));
+        let stats = match work.draft.plan.calls[id].take() {
+            Some(old) => {
+                let stats = Arc::clone(&old.stats);
+                stats.failed.set(0);
+                work.draft.handover.calls.push((Arc::clone(&old.cell), Some(id as u32)));
+                work.draft.gone_calls.push(old);
+                stats
+            }
+            None => Arc::new(WorkflowStats::default()),
+        };
+        let to = workflow.to.as_ref().and_then(|to| work.names.get(to.as_str())).map(|at| *at as u32);
+        let outstanding = Arc::new(Tally::default());
+        let cell = Arc::new(LaneCell::new(Call {
+            function: Arc::new(function),
+            id: id as u32,
+            to,
+            inline: workflow.call.inline,
+            concurrency: workflow.call.concurrency,
+            worker: id as u32,
+            deadline_ns: workflow.call.deadline_ns.unwrap_or(0),
+            output_bytes_max: workflow.call.output_bytes_max,
+            in_flight: 0,
+            outstanding: Arc::clone(&outstanding),
+            pending: std::collections::VecDeque::with_capacity(PENDING_MAX * 2),
+            failed: false,
+            stats: Arc::clone(&stats),
+        }));
+        work.draft.opened.push(OpenedCell::Call(Arc::clone(&cell)));
+        used.calls.insert(id);
+        work.draft.plan.calls[id] = Some(CallPlan {
+            spec: workflow.clone(),
+            topic_index: at as u32,
+            plugin,
+            file_stamp: stamp,
+            cell,
+            outstanding,
+            stats,
+            counters,
+        });
+        Some(id as u32)
+    }
+
+    fn open(
+        &mut self,
+        work: &mut Work<'_>,
+        plugin: &Plugin,
+        spec: &ChannelSpec,
+        direction: Direction,
+    ) -> Option<Opened> {
+        if self.dry_run {
+            if let Err(sentences) = opening::check_channel(plugin, spec) {
+                self.mistake(&spec.name, &spec.origin, sentences);
+            }
+            return None;
+        }
+        let inherited = work.heirs.take(&HeirKey::of(spec, direction));
+        match opening::open_channel(plugin, spec, direction, work.level, work.index, inherited) {
+            Ok(opened) => Some(opened),
+            Err(sentences) => {
+                self.mistake(&spec.name, &spec.origin, sentences);
+                None
+            }
+        }
+    }
+
+    /// The lane's queue: a new one where the lane is new, or where anything that its pool, its workers or
+    /// its policy were made from has changed.
+    fn queue(&mut self, draft: &mut LaneDraft, before: Option<&LaneBefore<'_>>) {
+        let level = &draft.level;
+        let plugin = match opening::plugin(self.registry, &level.queue.policy, PluginKind::QUEUE) {
+            Ok(plugin) => plugin,
+            Err(sentence) => match (self.strictness, before) {
+                // The policy's file was removed: what is mapped goes on.
+                (Strictness::Part, Some(before)) => Arc::clone(before.queue_plugin),
+                _ => {
+                    self.mistakes
+                        .push(Mistake::new(&level.origin, format!("level {:?}: {sentence}", level.name)));
+                    return;
+                }
+            },
+        };
+        let topics = draft.plan.topics.len();
+        let ids = topics.max(draft.plan.outlets.len());
+        let fits = before.is_some_and(|before| {
+            !shape_differs(before.level, level)
+                && Arc::ptr_eq(before.queue_plugin, &plugin)
+                && topics <= before.queue_topics as usize
+                && ids <= before.ids
+        });
+        draft.queue_plugin = Some(Arc::clone(&plugin));
+        if fits {
+            return;
+        }
+        let room = (topics * 2).next_power_of_two().max(1024) as u32;
+        // The pool is of another process's making only when the lane is built: its number of handles is
+        // known from its size alone.
+        let handles = crate::lane::pool::handles_of(crate::lane::handle::pool_size(level, false));
+        match opening::open_queue(&plugin, level, handles, room) {
+            Ok(queue) => draft.queue = Some((queue, room)),
+            Err(sentences) => {
+                self.mistakes.extend(sentences.into_iter().map(|s| Mistake::new(&level.origin, s)))
+            }
+        }
+    }
+}
+
+impl LaneDraft {
+    /// Closes everything that was opened for it: the transaction was refused.
+    pub fn undo(self) {
+        let soon = crate::system::clock::monotonic_ns() + 100_000_000;
+        for opened in self.opened {
+            match opened {
+                // SAFETY: no lane has seen these cells.
+                OpenedCell::Source(cell) => unsafe { cell.get() }.channel.close(soon),
+                // SAFETY: as above.
+                OpenedCell::Outlet(cell) => unsafe { cell.get() }.channel.close(soon),
+                // SAFETY: as above.
+                OpenedCell::Call(cell) => unsafe { cell.get() }.function.retire(soon),
+            }
+        }
+    }
+
+    /// Watches the sources that were opened; called once the lane has its tables.
+    pub fn watch_sources(&self, shared: &crate::lane::shared::LaneShared) -> Vec<String> {
+        let mut failed = Vec::new();
+        for id in &self.opened_sources {
+            let Some(source) = &self.plan.sources[*id] else { continue };
+            if source.descriptor < 0 {
+                failed.push(format!("channel {:?} has no descriptor to wait on", source.name));
+                continue;
+            }
+            // SAFETY: the channel owns the descriptor and lives in the plan.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(source.descriptor) };
+            if let Err(error) = shared.place.watch_readable(descriptor, token::source(*id as u32)) {
+                failed.push(format!("channel {:?} cannot be waited on: {error}", source.name));
+            }
+        }
+        failed
+    }
+}
+
+struct Work<'a> {
+    level: &'a LevelSpec,
+    index: QosLevel,
+    marks_changed: bool,
+    heirs: Heirs,
+    names: HashMap<Arc<str>, usize>,
+    draft: &'a mut LaneDraft,
+}
+
+#[derive(Default)]
+struct Used {
+    sources: BTreeSet<usize>,
+    outlets: BTreeSet<usize>,
+    calls: BTreeSet<usize>,
+}
+
+/// Where what is there stands, by name.
+struct Existing {
+    sources: HashMap<String, usize>,
+    outlets: HashMap<String, usize>,
+    calls: HashMap<String, usize>,
+}
+
+impl Existing {
+    fn of(plan: &LanePlan) -> Self {
+        let index = |names: Vec<Option<String>>| {
+            names
+                .into_iter()
+                .enumerate()
+                .filter_map(|(at, name)| Some((name?, at)))
+                .collect::<HashMap<_, _>>()
+        };
+        Existing {
+            sources: index(plan.sources.iter().map(|s| s.as_ref().map(|s| s.spec.name.clone())).collect()),
+            outlets: index(plan.outlets.iter().map(|o| o.as_ref().map(|o| o.spec.name.clone())).collect()),
+            calls: index(plan.calls.iter().map(|c| c.as_ref().map(|c| c.spec.name.clone())).collect()),
+        }
+    }
+}
+
+/// What decides whether a channel can go on with another's descriptor.
+#[derive(PartialEq)]
+struct HeirKey {
+    name: String,
+    adapter: String,
+    direction: Direction,
+    options: Vec<(String, tempos_control::Value)>,
+}
+
+impl HeirKey {
+    fn of(spec: &ChannelSpec, direction: Direction) -> Self {
+        HeirKey {
+            name: spec.name.clone(),
+            adapter: spec.adapter.clone(),
+            direction,
+            options: spec.options.clone(),
+        }
+    }
+}
+
+/// Duplicated descriptors that wait for an heir.
+#[derive(Default)]
+struct Heirs {
+    list: Vec<(HeirKey, i32)>,
+}
+
+impl Heirs {
+    /// The descriptor of the channel of the same name, or, where another channel had the same options, of
+    /// that one; -1: none.
+    fn take(&mut self, key: &HeirKey) -> i32 {
+        let same = |other: &HeirKey| other.adapter == key.adapter && other.direction == key.direction;
+        let at =
+            self.list.iter().position(|(other, _)| same(other) && other.name == key.name).or_else(|| {
+                self.list.iter().position(|(other, _)| same(other) && other.options == key.options)
+            });
+        at.map_or(-1, |at| self.list.swap_remove(at).1)
+    }
+
+    /// Closes what nobody took.
+    fn close(self) {
+        use std::os::fd::FromRawFd as _;
+        for (_, descriptor) in self.list {
+            // SAFETY: the channel duplicated it for us.
+            drop(unsafe { std::os::fd::OwnedFd::from_raw_fd(descriptor) });
+        }
+    }
+}
+
+fn cursor(old: &[GroupPlan], name: &str) -> Arc<LaneCell<usize>> {
+    old.iter()
+        .find(|group| group.name == name)
+        .map_or_else(|| Arc::new(LaneCell::new(0)), |group| Arc::clone(&group.cursor))
+}
+
+/// Takes out what the wiring to come does not hold. A topic that still holds events stays, without
+/// ingress, until it has delivered them.
+fn remove_unused(draft: &mut LaneDraft, planned: &BTreeSet<usize>, used: &Used) {
+    for id in 0..draft.plan.sources.len() {
+        if !used.sources.contains(&id)
+            && let Some(source) = draft.plan.sources[id].take()
+        {
+            draft.gone_sources.push(source);
+        }
+    }
+    let mut lingering = BTreeSet::new();
+    for at in 0..draft.plan.topics.len() {
+        if planned.contains(&at) {
+            continue;
+        }
+        if let Some(topic) = &mut draft.plan.topics[at] {
+            topic.removed.get_or_insert_with(|| Instant::now() + REMOVAL_LIMIT);
+            lingering.insert(at as u32);
+        }
+    }
+    for id in 0..draft.plan.outlets.len() {
+        let keep = used.outlets.contains(&id)
+            || draft.plan.outlets[id].as_ref().is_some_and(|outlet| lingering.contains(&outlet.topic_index));
+        if !keep && let Some(outlet) = draft.plan.outlets[id].take() {
+            draft.handover.outlets.push((Arc::clone(&outlet.cell), None));
+            draft.gone_outlets.push(outlet);
+        }
+    }
+    for id in 0..draft.plan.calls.len() {
+        let keep = used.calls.contains(&id)
+            || draft.plan.calls[id].as_ref().is_some_and(|call| lingering.contains(&call.topic_index));
+        if !keep && let Some(call) = draft.plan.calls[id].take() {
+            draft.handover.calls.push((Arc::clone(&call.cell), None));
+            draft.gone_calls.push(call);
+        }
+    }
+}
+
+/// Whether what channels were opened with has changed.
+fn marks_differ(a: &LevelSpec, b: &LevelSpec) -> bool {
+    a.network != b.network || a.rank != b.rank || a.batch != b.batch || a.event_bytes_max != b.event_bytes_max
+}
+
+/// Whether the lane must be rebuilt.
+fn shape_differs(a: &LevelSpec, b: &LevelSpec) -> bool {
+    a.queue != b.queue
+        || a.workers != b.workers
+        || a.batch != b.batch
+        || a.event_bytes_max != b.event_bytes_max
+}
