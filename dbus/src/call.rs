@@ -291,7 +291,7 @@ pub fn object_path(kind: Kind, name: &str) -> Result<ObjectPath<'static>, zvaria
 }
 
 async fn answer_managed(call: &Call<'_>) -> Result<Message, Failure> {
-    let objects = call.shared.read(|node| {
+    let objects = call.shared.walk(|node| {
         let mut objects: Vec<(ObjectPath<'static>, Interfaces)> = Vec::new();
         for kind in KINDS {
             for name in node.names(kind) {

@@ -6,6 +6,10 @@ use std::time::Duration;
 pub const ORDERS_AT_ONCE: usize = 16;
 /// Calls of `Drain` at once, apart from the others: a busy node can still be drained.
 pub const DRAINS_AT_ONCE: usize = 2;
+/// Calls of `Doctor` at once: everyone may ask, and nobody may keep the operators waiting with it.
+pub const DOCTORS_AT_ONCE: usize = 2;
+/// Readings of all objects at once.
+pub const WALKS_AT_ONCE: usize = 2;
 /// Reads (properties, names) at once.
 pub const READS_AT_ONCE: usize = 8;
 /// How long an order waits for its turn before it is refused as overloaded.

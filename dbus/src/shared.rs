@@ -12,7 +12,9 @@ use tokio::time::timeout;
 use crate::access::House;
 use crate::failure::Failure;
 use crate::herald::Told;
-use crate::limits::{DRAINS_AT_ONCE, ORDERS_AT_ONCE, READS_AT_ONCE, TURN_WAIT};
+use crate::limits::{
+    DOCTORS_AT_ONCE, DRAINS_AT_ONCE, ORDERS_AT_ONCE, READS_AT_ONCE, TURN_WAIT, WALKS_AT_ONCE,
+};
 use crate::link::Link;
 
 /// The shared part of the door.
@@ -24,7 +26,9 @@ pub struct Shared {
     pub polkit: bool,
     orders: Arc<Semaphore>,
     drains: Arc<Semaphore>,
+    doctors: Arc<Semaphore>,
     reads: Arc<Semaphore>,
+    walks: Arc<Semaphore>,
     /// Sentences by what they are about, such as the bus that is not there.
     amiss: Mutex<BTreeMap<&'static str, String>>,
     links: Mutex<BTreeMap<u64, Arc<Link>>>,
@@ -46,7 +50,9 @@ impl Shared {
             polkit,
             orders: Arc::new(Semaphore::new(ORDERS_AT_ONCE)),
             drains: Arc::new(Semaphore::new(DRAINS_AT_ONCE)),
+            doctors: Arc::new(Semaphore::new(DOCTORS_AT_ONCE)),
             reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
+            walks: Arc::new(Semaphore::new(WALKS_AT_ONCE)),
             amiss: Mutex::default(),
             links: Mutex::default(),
             next_link: AtomicU64::new(1),
@@ -56,7 +62,11 @@ impl Shared {
 
     /// Has the node carry out an order, on a thread that may wait.
     pub async fn carry_out(&self, order: Order) -> Result<Reply, Failure> {
-        let turns = if matches!(order, Order::Drain { .. }) { &self.drains } else { &self.orders };
+        let turns = match order {
+            Order::Drain { .. } => &self.drains,
+            Order::Doctor => &self.doctors,
+            _ => &self.orders,
+        };
         let Ok(Ok(turn)) = timeout(TURN_WAIT, turns.clone().acquire_owned()).await else {
             return Err(Failure::overloaded(
                 "the node is busy with as many orders as it takes at once: try again",
@@ -81,9 +91,26 @@ impl Shared {
         T: Send + 'static,
         F: FnOnce(&dyn Node) -> T + Send + 'static,
     {
+        self.read_in_turn(&self.reads, look).await
+    }
+
+    /// Reads all of the node; the short reads do not wait for it.
+    pub async fn walk<T, F>(&self, look: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&dyn Node) -> T + Send + 'static,
+    {
+        self.read_in_turn(&self.walks, look).await
+    }
+
+    async fn read_in_turn<T, F>(&self, turns: &Arc<Semaphore>, look: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&dyn Node) -> T + Send + 'static,
+    {
         // The semaphore is never closed.
         let turn =
-            self.reads.clone().acquire_owned().await.map_err(|_| Failure::internal("the door is closed"))?;
+            turns.clone().acquire_owned().await.map_err(|_| Failure::internal("the door is closed"))?;
         let node = self.node.clone();
         let done = tokio::task::spawn_blocking(move || {
             let _turn = turn;

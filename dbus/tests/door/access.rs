@@ -142,6 +142,14 @@ fn the_socket_has_its_mode_and_temposctl_says_77() {
         let output = run(&mut command, b"");
         assert_eq!(output.status.code(), Some(77), "{output:?}");
     }
+    // Not even in: the socket as it is by default.
+    std::fs::set_permissions(scene.folder.0.join("control.sock"), std::fs::Permissions::from_mode(0o660))
+        .unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]);
+    command.arg(&tool).args(["--bus", &scene.address(Side::Peer), "status"]);
+    let output = run(&mut command, b"");
+    assert_eq!(output.status.code(), Some(77), "{output:?}");
 }
 
 /// A polkit that grants one action.

@@ -12,11 +12,17 @@ use zbus::proxy::{CacheProperties, MethodFlags};
 use zbus::zvariant::{DynamicType, OwnedObjectPath};
 use zbus::{Connection, Proxy, connection};
 
-use crate::exit::{Failing, TEMPORARY, UNAVAILABLE, USAGE};
+use crate::exit::{Failing, PERMISSION, TEMPORARY, UNAVAILABLE, USAGE};
 use crate::object::{Object, Properties};
 
 const SOCKET: &str = "/run/tempos/control.sock";
 const NODE: &str = "org.tempos.Host1.Node";
+/// What a bus says of a name that nobody has.
+const NOBODY: [&str; 3] = [
+    "org.freedesktop.DBus.Error.ServiceUnknown",
+    "org.freedesktop.DBus.Error.NameHasNoOwner",
+    "org.freedesktop.DBus.Error.Spawn.ServiceNotFound",
+];
 
 /// A node.
 pub struct Client {
@@ -52,6 +58,10 @@ impl Client {
             |why: String| Failing::new(UNAVAILABLE, format!("no node can be reached at {bus}: {why}"));
         let connection = match timeout(limit, builder.build()).await {
             Ok(Ok(connection)) => connection,
+            Ok(Err(zbus::Error::Connection(e, _))) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+                return Err(Failing::new(PERMISSION, format!("{bus} does not let this user in: {e}")));
+            }
+            Ok(Err(zbus::Error::Connection(e, _))) => return Err(unreachable(e.to_string())),
             Ok(Err(error)) => return Err(unreachable(error.to_string())),
             Err(_) => return Err(unreachable("no answer in time".into())),
         };
@@ -101,13 +111,11 @@ impl Client {
         match timeout(limit, call).await {
             Ok(Ok(Some(answer))) => Ok(answer),
             Ok(Ok(None)) => Err(Failing::new(TEMPORARY, "the node sent no answer")),
-            Ok(Err(error)) => {
-                let mut failing = Failing::from(error);
-                if failing.code == UNAVAILABLE && failing.sentence.contains("not provided by any") {
-                    failing.sentence = format!("no node is on {}: is temposd running?", self.bus);
-                }
-                Err(failing)
+            // The bus answers in the node's place.
+            Ok(Err(zbus::Error::MethodError(name, _, _))) if NOBODY.contains(&name.as_str()) => {
+                Err(Failing::new(UNAVAILABLE, format!("no node is on {}: is temposd running?", self.bus)))
             }
+            Ok(Err(error)) => Err(Failing::from(error)),
             Err(_) => Err(Failing::new(TEMPORARY, format!("{method} was not answered within {limit:?}"))),
         }
     }
