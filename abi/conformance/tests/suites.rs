@@ -87,3 +87,11 @@ fn what_is_no_plugin_fails_with_one_sentence() {
     let sentence = check["sentence"].as_str().expect("a sentence");
     assert!(sentence.starts_with("the dynamic loader refuses it") && !sentence.contains('\n'), "{sentence}");
 }
+
+#[test]
+fn the_template_for_authors_passes() {
+    let file = built::package("examples/plugin-template", "tempos_adapter_mqueue").display().to_string();
+    let queue = "name=/tempos-suite-{number}";
+    let (well, report) = run(&[&file, "--ingress", queue, "--egress", queue]);
+    assert!(well, "{report:#}");
+}

@@ -121,6 +121,7 @@ impl Road {
     pub fn carry(&mut self, frames: &[TxFrame<'_>], slots: usize) -> Result<Vec<Frame>, String> {
         let mut received = Vec::new();
         let mut done = 0;
+        let lost_before = self.sent.send_errors.get();
         let until = Instant::now() + PATIENCE;
         while done < frames.len() {
             let part = &frames[done..frames.len().min(done + BATCH)];
@@ -133,7 +134,7 @@ impl Road {
                 other => return Err(format!("sending frame {done} was answered with {other}")),
             }
         }
-        let lost = self.sent.send_errors.get() as usize;
+        let lost = (self.sent.send_errors.get() - lost_before) as usize;
         while received.len() + lost < frames.len() && Instant::now() < until {
             if !self.receive(slots, &mut received)? {
                 std::thread::sleep(Duration::from_millis(1));
@@ -153,6 +154,14 @@ impl Road {
         let mut asked = libc::pollfd { fd: descriptor, events: libc::POLLIN, revents: 0 };
         // SAFETY: one live entry.
         (descriptor >= 0).then(|| unsafe { libc::poll(&raw mut asked, 1, wait_ms) } > 0)
+    }
+}
+
+/// A host closes every channel before it lets go of it.
+impl Drop for Road {
+    fn drop(&mut self) {
+        self.egress.close(0);
+        self.ingress.close(0);
     }
 }
 

@@ -1,4 +1,7 @@
-//! Builds the workspace's plugins and says where their `.so` files are.
+//! Builds plugins and says where their `.so` files are.
+
+// Each test file uses a part of it.
+#![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,4 +29,17 @@ pub fn plugin(package: &str) -> PathBuf {
     }
     assert!(cargo.status().expect("cargo runs").success(), "{package} does not build");
     profile.join(format!("lib{}.so", package.replace('-', "_")))
+}
+
+/// The `.so` of a package outside this workspace, built in a target folder that all of those share.
+pub fn package(folder: &str, library: &str) -> PathBuf {
+    let this = std::env::current_exe().expect("a running test has a file");
+    let target = this.ancestors().nth(3).expect("it lies in TARGET/PROFILE/deps").join("outside");
+    let built = Command::new(env!("CARGO"))
+        .current_dir(workspace().join(folder))
+        .env("CARGO_TARGET_DIR", &target)
+        .args(["build", "--quiet"])
+        .status();
+    assert!(built.expect("cargo runs").success(), "{folder} does not build");
+    target.join("debug").join(format!("lib{library}.so"))
 }
