@@ -45,7 +45,7 @@ impl Drop for Process {
 /// Starts a bus daemon that listens in `folder`, with the policy of a session.
 pub fn start_bus(folder: &Path) -> Process {
     let address = format!("unix:path={}", folder.join("bus").display());
-    run_bus(Command::new("dbus-daemon").args(["--session", &format!("--address={address}")]))
+    run_bus(bus_daemon().args(["--session", &format!("--address={address}")]))
 }
 
 /// Starts a bus daemon that everyone may connect to, with the policy file of this crate.
@@ -67,7 +67,14 @@ pub fn start_system_bus(folder: &Path) -> Process {
         copy.display(),
     );
     std::fs::write(folder.join("bus.conf"), config).unwrap();
-    run_bus(Command::new("dbus-daemon").arg(format!("--config-file={}", folder.join("bus.conf").display())))
+    run_bus(bus_daemon().arg(format!("--config-file={}", folder.join("bus.conf").display())))
+}
+
+/// It ends with the test, also where that ends without a destructor (PR_SET_PDEATHSIG, prctl(2)).
+fn bus_daemon() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "dbus-daemon"]);
+    command
 }
 
 fn run_bus(command: &mut Command) -> Process {
