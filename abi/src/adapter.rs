@@ -16,7 +16,7 @@ use abi_stable::std_types::{RArc, RBox, RResult, RSlice, RSliceMut, RString};
 use crate::counters::ChannelCounters;
 use crate::error::{PANICKED, PluginError};
 use crate::event::{RxSlot, TxFrame};
-use crate::guard::Guard;
+use crate::guard::{Guard, Kept};
 use crate::level::{LaneQos, QosGrant};
 use crate::options::Options;
 
@@ -200,7 +200,7 @@ pub type ChannelBox = RawChannel_TO<RBox<()>>;
 
 struct GuardedAdapter<A> {
     plugin: &'static str,
-    inner: A,
+    inner: Kept<A>,
     guard: Guard,
 }
 
@@ -219,7 +219,7 @@ impl<A: Adapter> RawAdapter for GuardedAdapter<A> {
         // A panic in one `open` says nothing about the next: each has a guard of its own.
         Guard::default()
             .run_cold(self.plugin, "open", || {
-                let inner = self.inner.open(spec)?;
+                let inner = Kept::new(self.inner.open(spec)?);
                 Ok(RawChannel_TO::from_value(
                     GuardedChannel { plugin: self.plugin, inner, guard: Guard::default() },
                     TD_Opaque,
@@ -231,7 +231,7 @@ impl<A: Adapter> RawAdapter for GuardedAdapter<A> {
 
 struct GuardedChannel<C> {
     plugin: &'static str,
-    inner: C,
+    inner: Kept<C>,
     guard: Guard,
 }
 
@@ -280,5 +280,8 @@ fn errno_or(result: io::Result<usize>, most: usize) -> i32 {
 
 /// Puts an adapter behind its guard. Called by the export macro.
 pub fn guarded<A: Adapter>(plugin: &'static str, inner: A) -> AdapterBox {
-    RawAdapter_TO::from_value(GuardedAdapter { plugin, inner, guard: Guard::default() }, TD_Opaque)
+    RawAdapter_TO::from_value(
+        GuardedAdapter { plugin, inner: Kept::new(inner), guard: Guard::default() },
+        TD_Opaque,
+    )
 }

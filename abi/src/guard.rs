@@ -5,6 +5,8 @@
 //! so that its half-changed state is never used again.
 
 use std::any::Any;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -58,6 +60,43 @@ impl Guard {
                 format!("plugin {plugin} panicked in {what}: {said}"),
             ))
         })
+    }
+}
+
+/// What an author made, kept so that a panic in its destructor ends here as well.
+#[derive(Debug)]
+pub struct Kept<T> {
+    inner: ManuallyDrop<T>,
+}
+
+impl<T> Kept<T> {
+    /// Keeps it.
+    pub fn new(inner: T) -> Self {
+        Kept { inner: ManuallyDrop::new(inner) }
+    }
+}
+
+impl<T> Deref for Kept<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.inner
+    }
+}
+
+impl<T> DerefMut for Kept<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.inner
+    }
+}
+
+impl<T> Drop for Kept<T> {
+    fn drop(&mut self) {
+        // SAFETY: this is the only drop of it, and nobody sees it afterwards.
+        let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut self.inner) }));
+        if let Err(payload) = dropped {
+            forget_payload(payload);
+        }
     }
 }
 

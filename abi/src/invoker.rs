@@ -12,7 +12,7 @@ use abi_stable::std_types::{RArc, RBox, RResult, RString};
 use crate::counters::FunctionCounters;
 use crate::error::PluginError;
 use crate::event::{EventView, Output};
-use crate::guard::Guard;
+use crate::guard::{Guard, Kept};
 use crate::level::QosLevel;
 use crate::options::Options;
 
@@ -169,14 +169,14 @@ pub type FunctionBox = RawFunction_TO<RBox<()>>;
 
 struct GuardedMethod<M> {
     plugin: &'static str,
-    inner: M,
+    inner: Kept<M>,
 }
 
 impl<M: InvocationMethod> RawInvocationMethod for GuardedMethod<M> {
     fn prepare(&self, spec: &FunctionSpec) -> RResult<FunctionBox, PluginError> {
         Guard::default()
             .run_cold(self.plugin, "prepare", || {
-                let inner = self.inner.prepare(spec)?;
+                let inner = Kept::new(self.inner.prepare(spec)?);
                 Ok(RawFunction_TO::from_value(GuardedFunction { inner, guard: Guard::default() }, TD_Opaque))
             })
             .into()
@@ -184,7 +184,7 @@ impl<M: InvocationMethod> RawInvocationMethod for GuardedMethod<M> {
 }
 
 struct GuardedFunction<F> {
-    inner: F,
+    inner: Kept<F>,
     guard: Guard,
 }
 
@@ -208,5 +208,5 @@ impl<F: Function> RawFunction for GuardedFunction<F> {
 
 /// Puts an invocation method behind its guard. Called by the export macro.
 pub fn guarded<M: InvocationMethod>(plugin: &'static str, inner: M) -> InvocationMethodBox {
-    RawInvocationMethod_TO::from_value(GuardedMethod { plugin, inner }, TD_Opaque)
+    RawInvocationMethod_TO::from_value(GuardedMethod { plugin, inner: Kept::new(inner) }, TD_Opaque)
 }

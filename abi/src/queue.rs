@@ -11,7 +11,7 @@ use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::std_types::{RBox, RResult};
 
 use crate::error::PluginError;
-use crate::guard::Guard;
+use crate::guard::{Guard, Kept};
 use crate::options::Options;
 
 /// No handle.
@@ -226,14 +226,14 @@ pub type QueueBox = RawQueue_TO<RBox<()>>;
 
 struct GuardedPolicy<P> {
     plugin: &'static str,
-    inner: P,
+    inner: Kept<P>,
 }
 
 impl<P: QueuePolicy> RawQueuePolicy for GuardedPolicy<P> {
     fn open(&self, spec: &QueueSpec) -> RResult<QueueBox, PluginError> {
         Guard::default()
             .run_cold(self.plugin, "open", || {
-                let inner = self.inner.open(spec)?;
+                let inner = Kept::new(self.inner.open(spec)?);
                 Ok(RawQueue_TO::from_value(GuardedQueue { inner, guard: Guard::default() }, TD_Opaque))
             })
             .into()
@@ -241,7 +241,7 @@ impl<P: QueuePolicy> RawQueuePolicy for GuardedPolicy<P> {
 }
 
 struct GuardedQueue<Q> {
-    inner: Q,
+    inner: Kept<Q>,
     guard: Guard,
 }
 
@@ -275,5 +275,5 @@ impl<Q: Queue> RawQueue for GuardedQueue<Q> {
 
 /// Puts a queue policy behind its guard. Called by the export macro.
 pub fn guarded<P: QueuePolicy>(plugin: &'static str, inner: P) -> QueuePolicyBox {
-    RawQueuePolicy_TO::from_value(GuardedPolicy { plugin, inner }, TD_Opaque)
+    RawQueuePolicy_TO::from_value(GuardedPolicy { plugin, inner: Kept::new(inner) }, TD_Opaque)
 }

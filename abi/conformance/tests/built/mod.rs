@@ -31,15 +31,23 @@ pub fn plugin(package: &str) -> PathBuf {
     profile.join(format!("lib{}.so", package.replace('-', "_")))
 }
 
-/// The `.so` of a package outside this workspace, built in a target folder that all of those share.
+/// The `.so` of a package outside this workspace.
 pub fn package(folder: &str, library: &str) -> PathBuf {
+    build_outside(&workspace().join(folder), &[]).join(format!("lib{library}.so"))
+}
+
+/// The folder with the examples of a package outside this workspace.
+pub fn examples(folder: &str) -> PathBuf {
+    build_outside(&workspace().join(folder), &["--examples"]).join("examples")
+}
+
+/// Builds a package in a target folder that all packages outside this workspace share; the answer is the
+/// folder of its profile.
+pub fn build_outside(folder: &Path, arguments: &[&str]) -> PathBuf {
     let this = std::env::current_exe().expect("a running test has a file");
     let target = this.ancestors().nth(3).expect("it lies in TARGET/PROFILE/deps").join("outside");
-    let built = Command::new(env!("CARGO"))
-        .current_dir(workspace().join(folder))
-        .env("CARGO_TARGET_DIR", &target)
-        .args(["build", "--quiet"])
-        .status();
-    assert!(built.expect("cargo runs").success(), "{folder} does not build");
-    target.join("debug").join(format!("lib{library}.so"))
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(folder).env("CARGO_TARGET_DIR", &target).args(["build", "--quiet"]).args(arguments);
+    assert!(cargo.status().expect("cargo runs").success(), "{} does not build", folder.display());
+    target.join("debug")
 }
