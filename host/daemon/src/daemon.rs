@@ -184,9 +184,14 @@ impl Running {
                     self.log.say(LogLevel::WARNING, TARGET, "the node could not be drained in time");
                 }
             },
-            () = signals.end() => self.log.say(LogLevel::WARNING, TARGET, "ends at once: a second signal"),
+            () = signals.end() => {
+                self.log.say(LogLevel::WARNING, TARGET, "ends at once: a second signal");
+                return OK;
+            }
         }
-        self.door.close().await;
+        if timeout(STOP_LIMIT, self.door.close()).await.is_err() {
+            self.log.say(LogLevel::WARNING, TARGET, "the door does not close; it is left open");
+        }
         let node = self.node;
         if timeout(STOP_LIMIT, spawn_blocking(move || node.engine().stop())).await.is_err() {
             self.log.say(LogLevel::WARNING, TARGET, "a plugin does not close; it is left behind");
