@@ -356,7 +356,7 @@ impl Controller {
                 let failed = draft.watch_sources(&lane.shared);
                 self.lanes[index] =
                     Some(LaneEntry { lane, plan: draft.plan, queue_plugin, queue_topics: topics });
-                return if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) };
+                if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
             }
             Some(entry) => {
                 for source in &draft.gone_sources {

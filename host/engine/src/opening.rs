@@ -34,13 +34,15 @@ pub struct Opened {
 pub fn plugin(registry: &Registry, name: &str, kind: PluginKind) -> Result<Arc<Plugin>, String> {
     match registry.current(name) {
         Some(plugin) if plugin.info.kind == kind => Ok(plugin),
-        Some(plugin) => Err(format!("{name:?} is an {}, not an {}", plugin.info.kind.word(), kind.word())
-            .replace("an queue", "a queue")),
+        Some(plugin) => Err(format!(
+            "{name:?} is of the kind {}, where one of the kind {} is needed",
+            plugin.info.kind.word(),
+            kind.word()
+        )),
         None => {
             let known = registry.of_kind(kind);
             let hint = names::hint(name, known.iter().map(|plugin| plugin.info.name.as_str()));
-            let article = if kind == PluginKind::QUEUE { "no" } else { "no" };
-            Err(format!("there is {article} {} {name:?}{hint}", kind.word()))
+            Err(format!("there is no {} {name:?}{hint}", kind.word()))
         }
     }
 }

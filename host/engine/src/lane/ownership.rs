@@ -114,7 +114,7 @@ impl Ownership {
     /// Takes the ownership away from an owner that is still in the very call of `beat`; `false` where it
     /// came back in time.
     pub fn disown(&self, beat: Beat) -> bool {
-        let next = word((beat.word >> 48) + 1 & 0xffff, Doing::Own, 0);
+        let next = word(((beat.word >> 48) + 1) & 0xffff, Doing::Own, 0);
         beat.doing != Doing::Own
             && self.word.compare_exchange(beat.word, next, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }

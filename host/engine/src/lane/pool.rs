@@ -166,9 +166,9 @@ impl Pool {
     /// Takes a buffer for an event of that many bytes: of the smallest class that fits and has one.
     pub fn take(&mut self, bytes: usize) -> Option<Handle> {
         let classes = self.size.classes();
-        for class in 0..CLASSES {
-            if classes[class].0 >= bytes
-                && let Some(handle) = self.free[class].pop()
+        for (free, (capacity, _)) in self.free.iter_mut().zip(classes) {
+            if capacity >= bytes
+                && let Some(handle) = free.pop()
             {
                 self.records[handle as usize] =
                     Record { stage: Stage::Arriving, references: 1, ..Record::default() };

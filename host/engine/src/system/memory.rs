@@ -94,14 +94,9 @@ impl Drop for Region {
 /// Touches every page of a heap object that was zeroed by the allocator, so that its first use by a
 /// real-time thread faults nothing in, and locks it where asked; a refusal is not an error.
 pub fn settle<T>(slice: &mut [T], lock: bool) {
-    let start: *mut u8 = slice.as_mut_ptr().cast();
-    settle_range(start, std::mem::size_of_val(slice), lock);
-}
-
-/// The same for a range of memory that the caller owns exclusively.
-pub fn settle_range(start: *mut u8, len: usize, lock: bool) {
+    let (start, len) = (slice.as_mut_ptr().cast::<u8>(), std::mem::size_of_val(slice));
     for at in (0..len).step_by(PAGE_BYTES).chain(len.checked_sub(1)) {
-        // SAFETY: inside the caller's exclusive range; the byte is written back as it was.
+        // SAFETY: inside the exclusive slice; the byte is written back as it was.
         unsafe {
             let byte = start.add(at);
             byte.write_volatile(byte.read_volatile());
