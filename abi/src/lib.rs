@@ -10,8 +10,8 @@
 //!
 //! **How it evolves.** Within 1.x a plugin that was built against an older minor version keeps loading:
 //! methods are only appended to the raw traits and fields only to the prefix types, after the last one;
-//! plain structs never change (each has reserved fields). What is new is then absent in an old plugin,
-//! and the host asks before it calls.
+//! plain structs never change (each has reserved fields). What is new is then absent in an old plugin:
+//! an appended method answers with its default, an appended field with `None`.
 
 // The macros of abi_stable 0.11 expand to impl blocks inside functions and to names with an
 // underscore. They expand in this crate alone, so the two lints are silenced here alone.
