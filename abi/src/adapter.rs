@@ -137,7 +137,8 @@ pub trait Channel: Send + 'static {
     /// counted in `send_errors`.
     ///
     /// # Errors
-    /// `WouldBlock` where not even the first can be sent now; every other error gives up the first frame.
+    /// `WouldBlock` where not even the first can be sent now; every other error gives up the first frame, which
+    /// the host counts.
     fn send_batch(&mut self, frames: &[TxFrame<'_>]) -> io::Result<usize>;
 
     /// Asks the network for what the lane needs. The default asks nothing.

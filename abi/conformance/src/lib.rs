@@ -32,6 +32,22 @@ pub struct Settings {
     pub allocations: Option<fn() -> u64>,
 }
 
+impl Settings {
+    /// Takes one `key=value`: `ingress.KEY`, `egress.KEY` and `function` go where they belong, all others
+    /// are options for everything that is opened.
+    pub fn set(&mut self, text: String) {
+        if let Some(rest) = text.strip_prefix("ingress.") {
+            self.ingress.push(rest.to_owned());
+        } else if let Some(rest) = text.strip_prefix("egress.") {
+            self.egress.push(rest.to_owned());
+        } else if let Some(rest) = text.strip_prefix("function=") {
+            self.function = Some(PathBuf::from(rest));
+        } else {
+            self.options.push(text);
+        }
+    }
+}
+
 /// Loads the plugin and runs the suite of its kind.
 pub fn run(file: &Path, settings: &Settings) -> Report {
     let mut report = Report::new(file);

@@ -91,7 +91,8 @@ fn what_is_no_plugin_fails_with_one_sentence() {
 #[test]
 fn the_template_for_authors_passes() {
     let file = built::package("examples/plugin-template", "tempos_adapter_mqueue").display().to_string();
-    let queue = "name=/tempos-suite-{number}";
-    let (well, report) = run(&[&file, "--ingress", queue, "--egress", queue]);
+    let [ingress, egress] = ["ingress", "egress"].map(|end| format!("{end}.name=/tempos-suite-{{number}}"));
+    let (well, report) = run(&[&file, "--option", &ingress, "--option", &egress]);
     assert!(well, "{report:#}");
+    assert!(!report.to_string().contains("skipped"), "{report:#}");
 }

@@ -116,14 +116,15 @@ impl Channel for UdpChannel {
                     return if done > 0 { Ok(done) } else { Err(error) };
                 }
                 Err(error) => {
-                    self.counters.send_errors.add(1);
                     let refused = error.kind() == io::ErrorKind::ConnectionRefused;
+                    if done == 0 && !refused {
+                        // The host counts the frame, and keeps the reason.
+                        return Err(error);
+                    }
+                    self.counters.send_errors.add(1);
                     if refused && refused_at != Some(done) {
                         refused_at = Some(done);
                         continue;
-                    }
-                    if done == 0 && !refused {
-                        return Err(error);
                     }
                     done += 1;
                 }

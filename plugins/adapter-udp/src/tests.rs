@@ -214,7 +214,8 @@ fn a_frame_that_no_datagram_holds_is_given_up_alone() {
     let frames = [&small[..], &large, &small].map(|payload| TxFrame::payload(payload, QosLevel::STRICT));
     assert_eq!(egress.send_batch(&frames).expect("goes on"), 3);
     assert_eq!(egress.send_batch(&frames[1..]).expect_err("too large").raw_os_error(), Some(libc::EMSGSIZE));
-    assert_eq!(spec.counters.send_errors.get(), 2);
+    // The second time it was the first frame of the call: that one is the host's to count.
+    assert_eq!(spec.counters.send_errors.get(), 1);
     assert_eq!(receive(&mut ingress, 2, 4).len(), 2);
 }
 

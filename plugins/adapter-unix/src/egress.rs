@@ -109,11 +109,10 @@ impl Egress {
                 }
                 // The receiver went: the next round looks for its successor, for the same frame.
                 Err(error) if is_gone(&error) => self.connected = false,
-                Err(error) => {
+                // The host counts the first frame, and keeps the reason.
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => {
                     self.counters.send_errors.add(1);
-                    if done == 0 {
-                        return Err(error);
-                    }
                     done += 1;
                 }
             }

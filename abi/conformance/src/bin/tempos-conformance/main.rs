@@ -14,7 +14,8 @@ use tempos_conformance::{Settings, run};
 struct Arguments {
     /// The plugin.
     file: PathBuf,
-    /// An option for every channel, queue or function that is opened.
+    /// An option for every channel, queue or function that is opened; ingress.KEY, egress.KEY and function
+    /// are the same as the flags below.
     #[arg(long = "option", value_name = "KEY=VALUE")]
     options: Vec<String>,
     /// An option of the ingress channel of a round trip; {folder} is a folder of the run's own, {number} a
@@ -36,8 +37,9 @@ struct Arguments {
 #[allow(clippy::print_stdout)]
 fn main() -> ExitCode {
     let Arguments { file, options, ingress, egress, function, json } = Arguments::parse();
-    let settings =
-        Settings { options, ingress, egress, function, allocations: Some(allocations::of_this_thread) };
+    let allocations: Option<fn() -> u64> = Some(allocations::of_this_thread);
+    let mut settings = Settings { ingress, egress, function, allocations, ..Settings::default() };
+    options.into_iter().for_each(|option| settings.set(option));
     let report = run(&file, &settings);
     if json {
         println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
