@@ -8,9 +8,18 @@ use tempos_control::{Kind, Notice};
 use crate::controller::Controller;
 use crate::lane::order::LaneNotice;
 use crate::plugin::{LogLevel, PluginEvent};
+use crate::stats::LOST;
 
 /// Signals of one kind passed on for each look; more are only counted.
 const SIGNALS_MAX: usize = 64;
+
+fn what_failed(lost: bool) -> &'static str {
+    if lost { "did not come back" } else { "panicked or broke its contract" }
+}
+
+fn what_follows(lost: bool) -> &'static str {
+    if lost { "; it is left alone until the wiring is applied again" } else { "; it is opened again" }
+}
 
 impl Controller {
     /// Starts successors, and passes on what lanes have told.
@@ -80,16 +89,19 @@ impl Controller {
     }
 
     /// A workflow whose function was given up says so.
-    fn note_call(&self, index: usize, call: u32, workflow: &str, error: &str) {
-        let failed = self.lanes[index]
+    fn note_call(&mut self, index: usize, call: u32, workflow: &str, error: &str) {
+        let mark = self.lanes[index]
             .as_ref()
             .and_then(|entry| entry.plan.calls.get(call as usize)?.as_ref())
-            .is_some_and(|plan| plan.stats.failed.get() != 0);
-        if failed {
-            let reason = format!(
-                "its function did not come back ({error}) and gets no more events until it is applied again"
-            );
-            self.condition(Kind::Workflow, workflow, "failed", &reason);
+            .map_or(0, |plan| plan.stats.failed.get());
+        if mark == 0 {
+            return;
+        }
+        let lost = mark == LOST;
+        let reason = format!("its function {} ({error}){}", what_failed(lost), what_follows(lost));
+        self.condition(Kind::Workflow, workflow, "failed", &reason);
+        if !lost {
+            self.restarts.ask(workflow);
         }
     }
 
@@ -97,27 +109,27 @@ impl Controller {
         let Some(entry) = &self.lanes[index] else { return };
         let Some(Some(plan)) = entry.plan.sources.get(source as usize) else { return };
         entry.lane.shared.place.forget_raw(plan.descriptor);
-        let reason = format!(
-            "adapter {} panicked or did not come back while it received; the channel is read no more",
-            plan.spec.adapter
-        );
-        let (channel, topic) = (plan.name.clone(), plan.topic.clone());
-        self.condition(Kind::Channel, &channel, "failed", &reason);
-        self.condition(Kind::Topic, &topic, "failed", &format!("its channel {channel:?} failed: {reason}"));
-        self.say(LogLevel::ERROR, "channels", &format!("channel {channel:?}: {reason}"));
+        let lost = plan.stats.failed.get() == LOST;
+        let (adapter, channel, topic) = (plan.spec.adapter.clone(), plan.name.clone(), plan.topic.clone());
+        self.channel_failed(&adapter, &channel, &topic, "received", lost);
     }
 
     fn outlet_failed(&mut self, index: usize, outlet: u32) {
         let Some(entry) = &self.lanes[index] else { return };
         let Some(Some(plan)) = entry.plan.outlets.get(outlet as usize) else { return };
-        let reason = format!(
-            "adapter {} panicked or did not come back while it sent; the channel gets no more events",
-            plan.spec.adapter
-        );
-        let (channel, topic) = (plan.name.clone(), plan.topic.clone());
-        self.condition(Kind::Channel, &channel, "failed", &reason);
-        self.condition(Kind::Topic, &topic, "failed", &format!("its channel {channel:?} failed: {reason}"));
+        let lost = plan.stats.failed.get() == LOST;
+        let (adapter, channel, topic) = (plan.spec.adapter.clone(), plan.name.clone(), plan.topic.clone());
+        self.channel_failed(&adapter, &channel, &topic, "sent", lost);
+    }
+
+    fn channel_failed(&mut self, adapter: &str, channel: &str, topic: &str, did: &str, lost: bool) {
+        let reason = format!("adapter {adapter} {} while it {did}{}", what_failed(lost), what_follows(lost));
+        self.condition(Kind::Channel, channel, "failed", &reason);
+        self.condition(Kind::Topic, topic, "failed", &format!("its channel {channel:?} failed: {reason}"));
         self.say(LogLevel::ERROR, "channels", &format!("channel {channel:?}: {reason}"));
+        if !lost {
+            self.restarts.ask(channel);
+        }
     }
 
     /// A policy that broke its contract is replaced by a new instance of itself; the lane admits what it
@@ -180,6 +192,10 @@ impl Controller {
                 for (reason, count) in drops {
                     let key = (format!("{}\0{}", entry.lane.spec.name, topic.name), reason.clone());
                     let told = self.drops_told.entry(key).or_default();
+                    if count < *told {
+                        // The topic went and came back: it counts from nothing.
+                        *told = 0;
+                    }
                     if count > *told {
                         let new = count - *told;
                         *told = count;

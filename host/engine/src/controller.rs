@@ -18,6 +18,8 @@ use crate::lane::supervisor::Supervisor;
 use crate::model::Model;
 use crate::plan::{CallPlan, LanePlan, OutletPlan, SourcePlan};
 use crate::plugin::{FolderChange, LogLevel, Plugin, PluginEvent, Registry};
+use crate::restart::Restarts;
+use crate::stats::LOST;
 use crate::transaction::{Drafting, LaneBefore, LaneDraft, Strictness};
 use crate::wiring::{Channels as _, Wiring};
 
@@ -78,6 +80,7 @@ pub struct Controller {
     pub(crate) next_publish_id: u64,
     pub(crate) next_tap: u64,
     pub(crate) drops_told: HashMap<(String, String), u64>,
+    pub(crate) restarts: Restarts,
     last_told: Instant,
     pulse: u64,
     quiet: u32,
@@ -121,6 +124,7 @@ impl Controller {
             next_publish_id: 0xff << 56,
             next_tap: 0,
             drops_told: HashMap::new(),
+            restarts: Restarts::default(),
             last_told: Instant::now(),
             pulse: 0,
             quiet: 0,
@@ -172,8 +176,11 @@ impl Controller {
     /// Ten looks a second while events flow, one while none do.
     fn pause(&mut self) -> Duration {
         let pulse = self.lanes.iter().flatten().map(|entry| entry.lane.shared.stats.turns.get()).sum();
-        self.quiet =
-            if pulse == self.pulse && self.retired.is_empty() { self.quiet.saturating_add(1) } else { 0 };
+        self.quiet = if pulse == self.pulse && self.retired.is_empty() && self.restarts.is_empty() {
+            self.quiet.saturating_add(1)
+        } else {
+            0
+        };
         self.pulse = pulse;
         Duration::from_millis(if self.quiet > 10 { 1000 } else { 100 })
     }
@@ -215,8 +222,9 @@ impl Controller {
     ) -> Result<Reply, Refusal> {
         let next = self.wiring.after(&self.base, commands, whole).map_err(Refusal::of_mistakes)?;
         let lines = self.wiring.difference(&next);
+        // What can be refused without opening anything is: no channel then hands its descriptor over in vain.
+        self.check(&next)?;
         if dry_run {
-            self.check(&next)?;
             return Ok(Reply::Report(report(&lines, "would change nothing")));
         }
         let notes = self.bring_into_force(next, Strictness::Whole)?;
@@ -432,7 +440,7 @@ impl Controller {
                 Retired::Source(plan) => {
                     // SAFETY: the lane has left the tables that held this cell.
                     let source = unsafe { plan.cell.get() };
-                    if source.failed {
+                    if plan.stats.failed.get() == LOST {
                         // A lost thread may still be in it.
                         std::mem::forget(plan);
                     } else {
@@ -442,15 +450,14 @@ impl Controller {
                 Retired::Outlet(plan) => {
                     // SAFETY: as above.
                     let outlet = unsafe { plan.cell.get() };
-                    if outlet.failed {
+                    if plan.stats.failed.get() == LOST {
                         std::mem::forget(plan);
                     } else {
                         outlet.channel.close(soon);
                     }
                 }
                 Retired::Call(plan, limit) => {
-                    // SAFETY: as above.
-                    let failed = unsafe { plan.cell.get() }.failed;
+                    let failed = plan.stats.failed.get() == LOST;
                     if plan.outstanding.get() == 0 && !failed {
                         // SAFETY: as above; no job of it is under way.
                         unsafe { plan.cell.get() }.function.retire(soon);
@@ -468,6 +475,7 @@ impl Controller {
     /// What is done between orders.
     fn look_after(&mut self) {
         self.attend_lanes();
+        self.restart_failed();
         self.close_retired();
         self.finish_removals();
         self.drop_dead_taps();

@@ -20,6 +20,7 @@ mod opening;
 mod plan;
 pub mod plugin;
 pub mod processing;
+mod restart;
 mod service;
 mod showing;
 pub mod stats;

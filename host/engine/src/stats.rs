@@ -236,6 +236,11 @@ pub struct LaneStats {
     pub turns: Tally,
 }
 
+/// A `failed` mark: it panicked, or broke its contract; its code is not running.
+pub const PANICKED: u64 = 1;
+/// A `failed` mark: a thread did not come back from it, and may still be in it.
+pub const LOST: u64 = 2;
+
 /// What is counted for one channel on one lane. What only the adapter knows is in its own block.
 #[derive(Debug, Default)]
 pub struct ChannelStats {

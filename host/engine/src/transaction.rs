@@ -189,6 +189,12 @@ impl Drafting<'_> {
         self.channels.get(spec.name.as_str()).is_some_and(|channel| same_channel(channel, spec))
     }
 
+    /// What panicked is opened again whenever there is an occasion; what a thread was lost in only where a
+    /// user says so.
+    fn may_stay(&self, failed: u64) -> bool {
+        failed == 0 || (failed == crate::stats::LOST && self.strictness == Strictness::Part)
+    }
+
     fn topics(&mut self, work: &mut Work<'_>) {
         let mut planned = BTreeSet::new();
         let mut used = Used::default();
@@ -277,7 +283,7 @@ impl Drafting<'_> {
                 && Arc::ptr_eq(&plan.plugin, &plugin)
                 && plan.topic == topic.name
                 && !work.marks_changed
-                && plan.stats.failed.get() == 0
+                && self.may_stay(plan.stats.failed.get())
             {
                 used.sources.insert(id);
                 continue;
@@ -302,6 +308,7 @@ impl Drafting<'_> {
                 topic: at as u32,
                 format: spec.format,
                 batch: 1,
+                barren: 0,
                 failed: false,
                 stats: Arc::clone(&stats),
             }));
@@ -402,7 +409,7 @@ impl Drafting<'_> {
             && Arc::ptr_eq(&plan.plugin, &plugin)
             && plan.topic_index == at as u32
             && !work.marks_changed
-            && plan.stats.failed.get() == 0
+            && self.may_stay(plan.stats.failed.get())
         {
             used.outlets.insert(id);
             return Some(id as u32);
@@ -473,7 +480,7 @@ impl Drafting<'_> {
             && Arc::ptr_eq(&plan.plugin, &plugin)
             && plan.topic_index == at as u32
             && plan.file_stamp == stamp
-            && plan.stats.failed.get() == 0
+            && self.may_stay(plan.stats.failed.get())
         {
             used.calls.insert(id);
             return Some(id as u32);

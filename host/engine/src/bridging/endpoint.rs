@@ -19,6 +19,8 @@ pub struct Source {
     pub format: EventFormat,
     /// How many slots the next call brings: grows while calls come back full, shrinks when they do not.
     pub batch: u32,
+    /// Calls in a row that brought nothing although the descriptor was ready, or an error.
+    pub barren: u32,
     /// It panicked, or did not come back.
     pub failed: bool,
     /// What is counted.

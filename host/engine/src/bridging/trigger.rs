@@ -10,8 +10,11 @@ use crate::lane::order::LaneNotice;
 use crate::lane::ownership::{Disowned, Doing};
 use crate::lane::state::{InCall, LaneState};
 use crate::lane::tables::TopicEntry;
-use crate::stats::Reason;
+use crate::stats::{self, Reason};
 use crate::system::clock::{monotonic_ns, realtime_ns};
+
+/// Calls in a row that may bring nothing although the descriptor was ready.
+const BARREN_MAX: u32 = 1000;
 
 /// A frame taken apart, still in the receive buffer.
 struct Arrival<'a> {
@@ -40,10 +43,17 @@ impl LaneState {
         self.leave(Doing::Receive)?;
         self.now = monotonic_ns();
         match answer {
-            AGAIN | 0 => source.batch = 1,
-            PANICKED => self.fail_source(source),
-            error if error < 0 => source.stats.errors.add(1),
+            AGAIN | 0 => {
+                source.batch = 1;
+                self.count_barren(source);
+            }
+            PANICKED => self.fail_source(source, stats::PANICKED),
+            error if error < 0 => {
+                source.stats.errors.add(1);
+                self.count_barren(source);
+            }
             count => {
+                source.barren = 0;
                 let count = (count as usize).min(wanted);
                 adapt(source, count, wanted, self.batch);
                 for at in 0..count {
@@ -173,10 +183,18 @@ impl LaneState {
         Some(handle)
     }
 
-    pub(crate) fn fail_source(&mut self, source: &mut Source) {
+    /// A descriptor that stays ready while nothing comes would keep the lane from ever waiting.
+    fn count_barren(&mut self, source: &mut Source) {
+        source.barren += 1;
+        if source.barren >= BARREN_MAX {
+            self.fail_source(source, stats::PANICKED);
+        }
+    }
+
+    pub(crate) fn fail_source(&mut self, source: &mut Source, mark: u64) {
         if !source.failed {
             source.failed = true;
-            source.stats.failed.set(1);
+            source.stats.failed.set(mark);
             self.tell(LaneNotice::SourceFailed { source: source.id });
         }
     }

@@ -17,7 +17,7 @@ use crate::lane::ownership::{Disowned, Doing};
 use crate::lane::pool::Handle;
 use crate::lane::state::{InCall, LaneState};
 use crate::lane::tables::token;
-use crate::stats::{ChannelStats, Reason};
+use crate::stats::{self, ChannelStats, Reason};
 use crate::system::clock::monotonic_ns;
 
 /// Events that may wait for one channel beside the lane's queue.
@@ -133,7 +133,7 @@ impl LaneState {
                     break;
                 }
                 PANICKED => {
-                    self.fail_outlet(id);
+                    self.fail_outlet(id, stats::PANICKED);
                     break;
                 }
                 error if error < 0 => {
@@ -253,13 +253,13 @@ impl LaneState {
     }
 
     /// A channel panicked or did not come back: what waits for it is dropped, it gets nothing more.
-    pub(crate) fn fail_outlet(&mut self, id: u32) {
+    pub(crate) fn fail_outlet(&mut self, id: u32, mark: u64) {
         let Some(outlet) = self.outlet(id) else { return };
         if outlet.failed {
             return;
         }
         outlet.failed = true;
-        outlet.stats.failed.set(1);
+        outlet.stats.failed.set(mark);
         while let Some(handle) = outlet.pending.pop_front() {
             self.refuse_copy(handle, Reason::ReceiverFailed);
         }

@@ -11,7 +11,7 @@ use super::ownership::Disowned;
 use super::pool::Stage;
 use super::state::{InCall, LaneState, READY_MAX};
 use super::tables::token;
-use crate::stats::Reason;
+use crate::stats::{LOST, Reason};
 use crate::system::clock::monotonic_ns;
 use crate::system::wake::WAKE_TOKEN;
 
@@ -236,7 +236,7 @@ impl LaneState {
             InCall::Nothing => Ok(()),
             InCall::Receive { source } => {
                 if let Some(source) = self.source(source) {
-                    self.fail_source(source);
+                    self.fail_source(source, LOST);
                 }
                 Ok(())
             }
@@ -248,7 +248,7 @@ impl LaneState {
                             self.write_off(handle);
                         }
                     }
-                    self.fail_outlet(outlet);
+                    self.fail_outlet(outlet, LOST);
                 }
                 Ok(())
             }
@@ -260,7 +260,7 @@ impl LaneState {
                 self.write_off(handle);
                 if let Some(call) = self.call(call) {
                     call.stats.busy.subtract(1);
-                    self.fail_call(call);
+                    self.fail_call(call, LOST);
                 }
                 Ok(())
             }

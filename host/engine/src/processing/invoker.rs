@@ -14,7 +14,7 @@ use crate::lane::order::{EXPLANATION_BYTES, LaneNotice};
 use crate::lane::ownership::{Disowned, Doing};
 use crate::lane::pool::Handle;
 use crate::lane::state::{InCall, LaneState};
-use crate::stats::Reason;
+use crate::stats::{self, Reason};
 use crate::system::clock::monotonic_ns;
 
 /// What a lane holds of a function worker.
@@ -244,7 +244,7 @@ impl LaneState {
                 explanation: [0; EXPLANATION_BYTES],
                 explanation_len: 0,
             });
-            self.fail_call(call);
+            self.fail_call(call, stats::LOST);
         }
         self.feed_waiting();
         self.release_holds()
@@ -285,7 +285,7 @@ impl LaneState {
             });
         }
         if job.outcome == Outcome::PANICKED {
-            self.fail_call(call);
+            self.fail_call(call, stats::PANICKED);
         }
         let admitted = match (job.output_bytes, call.to) {
             (Some(len), Some(to)) => self.emit(job.handle, to, &output[..len as usize]),
@@ -321,9 +321,9 @@ impl LaneState {
     }
 
     /// A function panicked or did not come back: it gets nothing more.
-    pub(crate) fn fail_call(&mut self, call: &mut Call) {
+    pub(crate) fn fail_call(&mut self, call: &mut Call, mark: u64) {
         call.failed = true;
-        call.stats.failed.set(1);
+        call.stats.failed.set(mark);
         while let Some(handle) = call.pending.pop_front() {
             call.stats.busy.subtract(1);
             self.refuse_copy(handle, Reason::ReceiverFailed);
