@@ -35,6 +35,14 @@ cargo fmt --all --check
 say "cargo clippy, warnings are errors"
 cargo clippy --locked --workspace --all-targets -- -D warnings
 
+say "what a third party would write"
+for manifest in examples/plugin-template/Cargo.toml examples/functions/*/Cargo.toml; do
+    echo "$manifest"
+    cargo fmt --manifest-path "$manifest" --check
+    cargo clippy --locked --quiet --manifest-path "$manifest" --target-dir target/third-party --all-targets -- -D warnings
+    cargo test --locked --quiet --manifest-path "$manifest" --target-dir target/third-party
+done
+
 say "programs and plugins"
 cargo build --locked --workspace
 

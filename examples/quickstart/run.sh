@@ -50,7 +50,7 @@ bin=$target/release
 producer=$bin/tempos-proc-producer
 
 # --- a folder, and an end for everything that is started ------------------------------------------------
-folder=$(mktemp -d "${TMPDIR:-/tmp}/tempos-quickstart.XXXXXX")
+folder=$(mktemp -d "${TMPDIR:-/tmp}/tempos.XXXXXX")
 started=''
 end() {
     code=$?
