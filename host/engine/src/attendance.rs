@@ -8,10 +8,22 @@ use tempos_control::{Kind, Notice};
 use crate::controller::Controller;
 use crate::lane::order::LaneNotice;
 use crate::plugin::{LogLevel, PluginEvent};
-use crate::stats::LOST;
+use crate::stats::{LOST, TopicStats};
 
 /// Signals of one kind passed on for each look; more are only counted.
 const SIGNALS_MAX: usize = 64;
+
+/// Drops by reason; what only some groups lost begins with `copy-`.
+pub(crate) fn all_drops(stats: &TopicStats) -> BTreeMap<String, u64> {
+    let mut drops = BTreeMap::new();
+    stats.dropped.add_to(&mut drops);
+    let mut copies = BTreeMap::new();
+    stats.copies_lost.add_to(&mut copies);
+    for (reason, count) in copies {
+        *drops.entry(format!("copy-{reason}")).or_default() += count;
+    }
+    drops
+}
 
 fn what_failed(lost: bool) -> &'static str {
     if lost { "did not come back" } else { "panicked or broke its contract" }
@@ -178,36 +190,34 @@ impl Controller {
         }
     }
 
-    /// Tells what was dropped since the last time, for each topic and reason.
+    /// Tells what was dropped since the last time, for each topic and reason. What a socket's own buffer
+    /// lost before the node could see it is told as `kernel-buffer`.
     pub(crate) fn tell_drops(&mut self) {
+        let mut now: BTreeMap<(String, String, String), u64> = BTreeMap::new();
         for entry in self.lanes.iter().flatten() {
+            let level = &entry.lane.spec.name;
             for topic in entry.plan.topics.iter().flatten() {
-                let mut drops = BTreeMap::new();
-                topic.stats.dropped.add_to(&mut drops);
-                let mut copies = BTreeMap::new();
-                topic.stats.copies_lost.add_to(&mut copies);
-                for (reason, count) in copies {
-                    *drops.entry(format!("copy-{reason}")).or_default() += count;
+                for (reason, count) in all_drops(&topic.stats) {
+                    now.insert((level.clone(), topic.name.to_string(), reason), count);
                 }
-                for (reason, count) in drops {
-                    let key = (format!("{}\0{}", entry.lane.spec.name, topic.name), reason.clone());
-                    let told = self.drops_told.entry(key).or_default();
-                    if count < *told {
-                        // The topic went and came back: it counts from nothing.
-                        *told = 0;
-                    }
-                    if count > *told {
-                        let new = count - *told;
-                        *told = count;
-                        self.herald.tell(Notice::EventsDropped {
-                            topic: topic.name.to_string(),
-                            reason,
-                            count: new,
-                        });
-                    }
+            }
+            for source in entry.plan.sources.iter().flatten() {
+                let count = source.counters.kernel_dropped.get();
+                if count > 0 {
+                    let key = (level.clone(), source.topic.clone(), String::from("kernel-buffer"));
+                    *now.entry(key).or_default() += count;
                 }
             }
         }
+        for (key, count) in &now {
+            // A count that went back is of a topic or channel that went and came back.
+            let told = self.drops_told.get(key).copied().filter(|told| told <= count).unwrap_or(0);
+            if *count > told {
+                let (_, topic, reason) = key.clone();
+                self.herald.tell(Notice::EventsDropped { topic, reason, count: count - told });
+            }
+        }
+        self.drops_told = now;
     }
 
     /// Tells what happened to plugins.

@@ -79,7 +79,8 @@ pub struct Controller {
     pub(crate) draining: bool,
     pub(crate) next_publish_id: u64,
     pub(crate) next_tap: u64,
-    pub(crate) drops_told: HashMap<(String, String), u64>,
+    /// What was told of drops, by level, topic and reason.
+    pub(crate) drops_told: BTreeMap<(String, String, String), u64>,
     pub(crate) restarts: Restarts,
     last_told: Instant,
     pulse: u64,
@@ -123,7 +124,7 @@ impl Controller {
             draining: false,
             next_publish_id: 0xff << 56,
             next_tap: 0,
-            drops_told: HashMap::new(),
+            drops_told: BTreeMap::new(),
             restarts: Restarts::default(),
             last_told: Instant::now(),
             pulse: 0,

@@ -376,11 +376,8 @@ fn topic(view: &TopicView) -> Figures {
     let mut drops = BTreeMap::new();
     let (mut events_in, mut events_out, mut late, mut live) = (0, 0, 0, 0);
     for stats in &view.stats {
-        stats.dropped.add_to(&mut drops);
-        let mut copies = BTreeMap::new();
-        stats.copies_lost.add_to(&mut copies);
-        for (reason, count) in copies {
-            *drops.entry(format!("copy-{reason}")).or_default() += count;
+        for (reason, count) in crate::attendance::all_drops(stats) {
+            *drops.entry(reason).or_default() += count;
         }
         events_in += stats.events_in.get();
         events_out += stats.events_out.get();

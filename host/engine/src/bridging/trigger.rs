@@ -36,7 +36,14 @@ impl LaneState {
         if source.failed {
             return Ok(());
         }
-        let wanted = source.batch.min(self.batch).max(1) as usize;
+        let mut wanted = source.batch.min(self.batch).max(1) as usize;
+        if self.block {
+            match self.room_to_receive() as usize {
+                // What is ready stays ready: the lane looks again once there is room.
+                0 => return Ok(()),
+                room => wanted = wanted.min(room),
+            }
+        }
         self.in_call = InCall::Receive { source: id };
         self.enter(Doing::Receive, id);
         let answer = source.channel.recv_batch(self.scratch.slots(wanted).into());

@@ -401,8 +401,10 @@ impl Lane {
                 _ => std::thread::sleep(Duration::from_micros(100)),
             }
         }
-        self.shared.resume();
-        false
+        self.shared.cancel_stop();
+        std::thread::sleep(Duration::from_millis(20));
+        // It may have seen the wish at the last moment.
+        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
     }
 
     fn end_worker(&self, worker: Worker) {

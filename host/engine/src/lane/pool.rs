@@ -187,9 +187,14 @@ impl Pool {
         self.free[self.places[handle as usize].class as usize].push(handle);
     }
 
-    /// Whether an event of the largest size would find a buffer.
-    pub fn has_room(&self) -> bool {
-        self.free.iter().any(|list| !list.is_empty()) && !self.free[CLASSES - 1].is_empty()
+    /// How many events of the largest size would find a buffer.
+    pub fn room_for_largest(&self) -> u32 {
+        self.free[CLASSES - 1].len() as u32
+    }
+
+    /// How many buffers are taken.
+    pub fn used(&self) -> u32 {
+        self.handles() - self.free.iter().map(|list| list.len() as u32).sum::<u32>()
     }
 
     /// What is known of an event.

@@ -208,6 +208,11 @@ impl LaneShared {
         self.place.wake();
     }
 
+    /// Takes back the wish that the queue worker end; it may have ended already.
+    pub fn cancel_stop(&self) {
+        self.stop.store(false, Ordering::Release);
+    }
+
     /// Lets a lane that was stopped run again.
     pub fn resume(&self) {
         self.thread.store(0, Ordering::Release);

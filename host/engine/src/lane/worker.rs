@@ -81,7 +81,7 @@ impl LaneState {
             }
             (at != 0).then(|| at.saturating_sub(monotonic_ns()))
         };
-        let quiet = self.block && !self.has_room_to_receive();
+        let quiet = self.block && self.room_to_receive() == 0;
         let shared = &self.shared;
         let ports = &self.ports;
         let more_work = || {
@@ -101,12 +101,16 @@ impl LaneState {
         ready.min(READY_MAX)
     }
 
-    /// Whether everything that one look at the channels may bring would be taken in.
-    fn has_room_to_receive(&self) -> bool {
+    /// How many events the lane can take in without losing one, whatever their size and whatever the
+    /// functions under way may yet put out.
+    pub(crate) fn room_to_receive(&self) -> u32 {
         let size = self.pool.size();
-        self.queued + self.batch < size.events
-            && self.pool.has_room()
-            && self.shared.stats.bytes.get() + u64::from(size.event_bytes_max) < size.bytes
+        let largest = u64::from(size.event_bytes_max.max(1));
+        let bytes = size.bytes.saturating_sub(self.shared.stats.bytes.get()) / largest;
+        // An empty lane takes one event of any size that is allowed.
+        let bytes = if self.pool.used() == 0 { bytes.max(1) } else { bytes };
+        let events = size.events.saturating_sub(self.pool.used());
+        events.min(self.pool.room_for_largest()).min(u32::try_from(bytes).unwrap_or(u32::MAX))
     }
 
     fn ask_blocked_again(&mut self) -> Result<(), Disowned> {
