@@ -147,7 +147,8 @@ ctl latency
 say "The node"
 ctl status || true
 ctl topics
-ctl channels
+ctl --json topics >"$folder/topics.json"
+ctl --json channels >"$folder/channels.json"
 if [ -n "${KEEP:-}" ]; then
     say "The node runs on; talk to it from another terminal, and press Enter here to end it"
     echo "  $bin/temposctl --bus $bus status"
@@ -164,21 +165,33 @@ started=$bus_pid
 # --- the account ---------------------------------------------------------------------------------------
 field() { sed -n "s/.*\"$2\":\([0-9]*\).*/\1/p" "$folder/$1" | head -n 1; }
 micros() { awk -v ns="${1:-0}" 'BEGIN { if (ns < 1e6) printf "%.0f us", ns / 1e3; else printf "%.2f ms", ns / 1e6 }'; }
+# What the node says of a level: dropped by the kernel at its sockets, and by the node, whatever the reason.
+# Each figure of the JSON stands on a line of its own, an object's name comes last.
+counted() {
+    awk -v level="$1" -F '": ' '
+        /"EventsDropped": [{]$/ { dropped = 1; next }
+        dropped && /[}]/ { dropped = 0 }
+        dropped || /"(KernelDropped|SendErrors)": / { sum += $2 + 0 }
+        /"Level": / { mine = index($2, "\"" level "\"") }
+        /^    "name": / { if (mine) all += sum; sum = 0 }
+        END { printf "%d", all }' "$folder/topics.json" "$folder/channels.json"
+}
 say "From the producer's socket to the sink's"
-printf '%-12s %10s %10s %10s %10s  %10s %10s %10s %10s\n' LEVEL SENT RECEIVED LOST REORDERED P50 P99 P99.9 MAX
+printf '%-12s %9s %9s %9s %9s %9s  %9s %9s %9s %9s\n' \
+    LEVEL SENT RECEIVED LOST COUNTED REORDERED P50 P99 P99.9 MAX
 for level in strict best-effort; do
     sent=$(field $level.sent sent)
     received=$(field $level.received received)
     sent=${sent:-0} received=${received:-0}
-    printf '%-12s %10s %10s %10s %10s  %10s %10s %10s %10s\n' "$level" "$sent" "$received" "$((sent - received))" \
-        "$(field $level.received reordered)" "$(micros "$(field $level.received p50)")" \
+    printf '%-12s %9s %9s %9s %9s %9s  %9s %9s %9s %9s\n' "$level" "$sent" "$received" "$((sent - received))" \
+        "$(counted $level)" "$(field $level.received reordered)" "$(micros "$(field $level.received p50)")" \
         "$(micros "$(field $level.received p99)")" "$(micros "$(field $level.received 'p99\.9')")" \
         "$(micros "$(field $level.received max)")"
 done
 cat <<'END'
 
-Best-effort is a flood that no queue can hold: what is lost there was dropped by the kernel at the socket or by
-the node from a full queue, and counted (topics, channels). Strict loses nothing to it.
+Best-effort is a flood that no queue can hold. COUNTED is what the node says it lost: dropped by the kernel at its
+sockets, or by itself from a full queue. Strict loses nothing to it.
 
 Next: examples/node.toml (every setting), lua/README.md (wiring), examples/plugin-template (your own plugin).
 END
