@@ -160,6 +160,32 @@ impl Node {
         &self.ready
     }
 
+    /// Ends the daemon where it still runs, as SIGKILL does, and starts it again in the same folders, as a
+    /// supervisor would. `command` is what [`NodeSetup::command`](crate::NodeSetup::command) made.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn restart(&mut self, command: &mut Command) {
+        if self.daemon.runs() {
+            self.end(libc::SIGKILL);
+        }
+        // What the former one still had to say is not the new one's.
+        while self.ready.next().is_some() {}
+        let log = fs::File::options().append(true).open(self.folder().join("log")).expect("the log is there");
+        command
+            .env("NOTIFY_SOCKET", self.ready.path())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log);
+        self.daemon = Child::start("temposd", command);
+        let daemon = &mut self.daemon;
+        let came = self.ready.wait_for("READY=1", || {
+            if daemon.runs() { Ok(()) } else { Err(format!("temposd {}", daemon.wait_for_end())) }
+        });
+        if let Err(why) = came {
+            panic!("the node is not ready again: {why}");
+        }
+    }
+
     /// Ends the node with a signal and waits for it.
     ///
     /// # Panics
