@@ -124,6 +124,12 @@ fn a_check_prints_every_mistake_and_touches_nothing() {
     assert_eq!(code, Some(78), "{said}");
     assert!(said.contains("paht"), "{said}");
 
+    let broken = NodeSetup::new().plugins(ROAD).flag("--check");
+    fs::write(broken.folder().join("plugins/broken.so"), "no ELF").expect("a file");
+    let (code, said) = broken.run_to_end();
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.starts_with("plugin file ") && said.contains("broken.so"), "{said}");
+
     let (code, said) = NodeSetup::new().node_file("[nod]\nid = 3").flag("--check").run_to_end();
     assert_eq!(code, Some(78), "{said}");
     assert!(said.contains("node.toml:1:2: unknown section \"nod\" (did you mean \"node\"?)"), "{said}");

@@ -1,11 +1,11 @@
 //! `temposd --check`: everything that a start would read, and nothing that it would change.
 
-use tempos_control::Reply;
+use tempos_control::{Kind, Node as _, Reply};
 use tempos_engine::Engine;
 
 use crate::config::NodeFile;
 use crate::daemon::engine_config;
-use crate::exit::{Ending, OSERR};
+use crate::exit::{CONFIG, Ending, OSERR};
 use crate::host_node::HostNode;
 use crate::log::Log;
 
@@ -33,9 +33,23 @@ pub fn check(file: &NodeFile, log: &Log) -> Result<String, Ending> {
     let engine = Engine::start(engine_config(&file, log))?;
     let node = HostNode::new(engine, &file, log.clone());
     let outcome = node.check();
+    // Plugins first: a wiring that speaks of a refused one is wrong for that reason.
+    let mut mistakes = refused_plugins(&node);
     node.engine().stop();
-    match outcome? {
-        Reply::Report(report) => Ok(report),
-        _ => Ok(String::new()),
-    }
+    let report = match outcome {
+        Ok(Reply::Report(report)) => report,
+        Ok(_) => String::new(),
+        Err(refusal) => {
+            mistakes.push(refusal.message);
+            String::new()
+        }
+    };
+    if mistakes.is_empty() { Ok(report) } else { Err(Ending::new(CONFIG, mistakes.join("\n"))) }
+}
+
+/// One sentence for each file in the plugin folders that is no good.
+fn refused_plugins(node: &HostNode) -> Vec<String> {
+    let plugins = node.names(Kind::Plugin);
+    let states = plugins.iter().filter_map(|name| node.observe(Kind::Plugin, name));
+    states.filter(|plugin| plugin.condition.state == "failed").map(|plugin| plugin.condition.reason).collect()
 }

@@ -141,7 +141,10 @@ impl Running {
         loop {
             tokio::select! {
                 asked = signals.next() => match asked {
-                    Asked::Reload => self.reload().await,
+                    Asked::Reload => tokio::select! {
+                        () = self.reload() => {}
+                        () = signals.end() => break,
+                    },
                     Asked::End => break,
                 },
                 _ = tick.tick(), if pace.is_some() => {

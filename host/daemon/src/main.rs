@@ -8,7 +8,7 @@ use tempos_abi::host::LogLevel;
 use tempos_control::Mistake;
 use tempos_daemon::config::{LogSettings, NodeFile};
 use tempos_daemon::exit::{CONFIG, Ending, OK, USAGE};
-use tempos_daemon::log::Log;
+use tempos_daemon::log::{self, Log};
 use tempos_daemon::options::Options;
 use tempos_daemon::{check, daemon, inspect};
 
@@ -67,9 +67,9 @@ fn show_plugin(path: &Path) -> i32 {
     }
 }
 
-/// The mistakes are the output of a check: the rooms' own log is kept to what failed, unless asked for.
+/// The mistakes are the output of a check: there is no log beside them, unless it is asked for.
 fn run_check(options: &Options, file: &NodeFile) -> i32 {
-    let level = options.log.map_or("error", |level| level.word());
+    let level = options.log.map_or(log::NOTHING, |level| level.word());
     let log = Log::start(&LogSettings { level: level.into(), ..file.log.clone() });
     let outcome = check::check(file, &log);
     log.flush();
