@@ -19,8 +19,10 @@ use crate::socket::Opener;
 /// The largest payload of a UDP datagram over IPv4; over IPv6 it is 20 bytes more.
 const FRAME_BYTES_MAX: u32 = 65_507;
 
-/// In a flood that never ends the drop counter is read once in so many datagrams.
-const DROPS_READ_EVERY: u32 = 1024;
+/// What a datagram takes of the kernel's buffer beside its bytes, at least.
+const KERNEL_OVERHEAD_BYTES: usize = 512;
+/// The drop counter is read once for each such part of the kernel's buffer.
+const DROPS_READ_PART: usize = 4;
 
 /// The technology.
 pub struct Udp;
@@ -99,7 +101,7 @@ impl Channel for UdpChannel {
             slot.source_time_ns = arrival.kernel_time_ns().unwrap_or(0);
         });
         match &received {
-            Ok(frames) => self.drops.after_frames(*frames, &self.socket, &self.counters),
+            Ok(frames) => self.drops.after_frames(&slots[..*frames], &self.socket, &self.counters),
             Err(_) => self.drops.after_all(&self.socket, &self.counters),
         }
         received
@@ -209,35 +211,45 @@ fn mark(socket: &Socket, qos: &LaneQos) -> QosGrant {
     }
 }
 
-/// Follows the kernel's drop counter without a system call for each datagram: after a burst, and now and
-/// then within one. Nothing is dropped unless datagrams were waiting, so a lone one needs no look.
+/// Follows the kernel's drop counter without a system call for each datagram. The kernel drops only where
+/// its buffer is full, and what the buffer holds then is received after: with one look for each quarter of
+/// it, some look comes after every drop, however soon the flood ends.
 struct DropCounter {
     seen: u32,
-    frames_since: u32,
+    frames_since: usize,
+    bytes_since: usize,
+    read_every_bytes: usize,
 }
 
 impl DropCounter {
     /// Counts from now on: what an adopted socket dropped before was its predecessor's to count.
     fn starting_now(socket: &Socket) -> Self {
-        DropCounter { seen: kernel_drops(socket.as_fd()).unwrap_or(0), frames_since: 0 }
+        DropCounter {
+            seen: kernel_drops(socket.as_fd()).unwrap_or(0),
+            frames_since: 0,
+            bytes_since: 0,
+            read_every_bytes: socket.recv_buffer_size().unwrap_or(0) / DROPS_READ_PART,
+        }
     }
 
-    fn after_frames(&mut self, frames: usize, socket: &Socket, counters: &ChannelCounters) {
-        self.frames_since = self.frames_since.saturating_add(frames as u32);
-        if self.frames_since >= DROPS_READ_EVERY {
+    fn after_frames(&mut self, frames: &[RxSlot<'_>], socket: &Socket, counters: &ChannelCounters) {
+        self.frames_since += frames.len();
+        self.bytes_since += frames.iter().map(|f| f.frame().len() + KERNEL_OVERHEAD_BYTES).sum::<usize>();
+        if self.bytes_since >= self.read_every_bytes {
             self.read(socket, counters);
         }
     }
 
+    /// A lone datagram needs no look: none is dropped unless others were waiting.
     fn after_all(&mut self, socket: &Socket, counters: &ChannelCounters) {
         if self.frames_since > 1 {
             self.read(socket, counters);
         }
-        self.frames_since = 0;
+        (self.frames_since, self.bytes_since) = (0, 0);
     }
 
     fn read(&mut self, socket: &Socket, counters: &ChannelCounters) {
-        self.frames_since = 0;
+        (self.frames_since, self.bytes_since) = (0, 0);
         if let Ok(drops) = kernel_drops(socket.as_fd()) {
             counters.kernel_dropped.add(u64::from(drops.wrapping_sub(self.seen)));
             self.seen = drops;

@@ -190,6 +190,31 @@ fn every_datagram_that_the_kernel_drops_is_counted() {
 }
 
 #[test]
+fn drops_are_counted_although_nobody_asks_again_after_the_last_datagram() {
+    for (buffer, length) in [(4096, 1), (16_384, 1), (65_536, 100), (65_536, 1100), (262_144, 4200)] {
+        let (mut ingress, spec) = listener(&[("receive_buffer", OptionValue::Integer(buffer))]);
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("binds");
+        for _ in 0..2000 {
+            socket.send_to(&[1; 5000][..length], target(&ingress)).expect("sends");
+        }
+        let (mut frame, mut notes) = ([0; 8192], [0; 64]);
+        let mut received = 0;
+        // As a lane does that is told by epoll: it does not receive where nothing waits.
+        while waits(&ingress) {
+            received += ingress.recv_batch(&mut [RxSlot::new(&mut frame, &mut notes)]).expect("waits") as u64;
+        }
+        assert!(received < 2000, "the buffer held everything: nothing was shown");
+        assert_eq!(received + spec.counters.kernel_dropped.get(), 2000, "{buffer} bytes, {length} each");
+    }
+}
+
+fn waits(channel: &UdpChannel) -> bool {
+    let mut polled = libc::pollfd { fd: channel.readiness(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one live structure.
+    unsafe { libc::poll(&raw mut polled, 1, 0) == 1 }
+}
+
+#[test]
 fn a_receiver_that_is_not_there_costs_counted_frames_and_nothing_else() {
     let gone = UdpSocket::bind("127.0.0.1:0").expect("binds").local_addr().expect("bound");
     let spec = spec(Direction::EGRESS, &[("to", text(&gone.to_string()))]);
