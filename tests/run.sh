@@ -55,6 +55,7 @@ fi
 
 say "cargo test"
 # The tests use what was built above; without this each of them would ask cargo again.
-TEMPOS_TESTS_BUILT=1 cargo test --locked --workspace --no-fail-fast -- "$@"
+# Garbage is thrown at scripts a hundred thousand times.
+TEMPOS_TESTS_BUILT=1 TEMPOS_FUZZ_INPUTS=${TEMPOS_FUZZ_INPUTS:-100000} cargo test --locked --workspace --no-fail-fast -- "$@"
 
 say "everything passed"

@@ -5,6 +5,7 @@
 #   sh examples/quickstart/run.sh                 ten seconds of events
 #   SECONDS_OF_EVENTS=60 sh examples/quickstart/run.sh
 #   KEEP=1 sh examples/quickstart/run.sh          leaves the node running until Enter is pressed
+#   PROGRAMS=DIR sh examples/quickstart/run.sh    takes programs and plugins from there and builds none
 #
 # Nothing outside a temporary folder and target/ is touched. Everything that is started here is ended here,
 # also when the script is interrupted.
@@ -35,18 +36,20 @@ fi
 command -v cargo >/dev/null 2>&1 || die "cargo is missing; install a Rust toolchain: https://rustup.rs"
 
 # --- build ---------------------------------------------------------------------------------------------
-say "Building (the first time takes some minutes)"
 quiet=--quiet
 if [ -t 2 ]; then quiet=''; fi
 plugins='adapter-udp adapter-unix queue-fifo queue-priority invoker-dlf'
 set --
 for plugin in $plugins; do set -- "$@" -p "tempos-$plugin"; done
-# shellcheck disable=SC2086 # empty or one flag
-cargo build $quiet --release --locked -p temposd -p tempos-dbus -p tempos-proc-producer "$@"
+if [ -z "${PROGRAMS:-}" ]; then
+    say "Building (the first time takes some minutes)"
+    # shellcheck disable=SC2086 # empty or one flag
+    cargo build $quiet --release --locked -p temposd -p tempos-dbus -p tempos-proc-producer "$@"
+fi
 # shellcheck disable=SC2086
 cargo build $quiet --release --manifest-path examples/functions/summary-rust/Cargo.toml --target-dir "$target/functions"
 case $target in /*) ;; *) target=$PWD/$target ;; esac
-bin=$target/release
+bin=${PROGRAMS:-$target/release}
 producer=$bin/tempos-proc-producer
 
 # --- a folder, and an end for everything that is started ------------------------------------------------

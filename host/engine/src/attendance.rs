@@ -247,8 +247,7 @@ impl Controller {
                 PluginEvent::Failed { name, sentence, .. } => (name.clone(), "failed", sentence.clone()),
                 PluginEvent::Unchanged => continue,
             };
-            let level = if state == "failed" { LogLevel::WARNING } else { LogLevel::INFO };
-            self.say(level, "plugins", &format!("{name}: {state}: {report}"));
+            // The registry has written it to the log.
             self.herald.tell(Notice::PluginStateChanged { name, state: state.to_owned(), report });
         }
     }

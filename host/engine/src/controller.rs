@@ -141,6 +141,7 @@ impl Controller {
                 let sentence = format!("no lane runs: {}", refusal.message);
                 controller.say(LogLevel::ERROR, "lanes", &sentence);
                 controller.model.degrade("lanes", Some(sentence));
+                controller.show();
             }
         }
         controller.check_grants();
@@ -548,7 +549,6 @@ impl Controller {
                 Err(refusal) => {
                     let name =
                         path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-                    self.say(LogLevel::WARNING, "plugins", &format!("{name}: {}", refusal.message));
                     self.herald.tell(Notice::PluginStateChanged {
                         name,
                         state: "failed".into(),
