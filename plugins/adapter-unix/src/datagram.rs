@@ -17,7 +17,8 @@ use crate::place::Place;
 pub struct DatagramIngress {
     socket: Socket,
     receiver: Receiver,
-    place: Option<Place>,
+    /// After the socket: see [`Place`].
+    _place: Option<Place>,
     address: String,
 }
 
@@ -38,7 +39,7 @@ impl DatagramIngress {
             }
             (Some(name), adopted) => {
                 match adopted.filter(|socket| socket.local_addr().is_ok_and(|local| name.is(&local))) {
-                    Some(socket) => (socket, Place::adopt(name), format!("unix://{name}")),
+                    Some(socket) => (socket, Place::adopt(name, Type::DGRAM), format!("unix://{name}")),
                     None => {
                         let socket = new_socket(&spec.name, Type::DGRAM)?;
                         let place = Place::bind(&spec.name, &socket, name, config)?;
@@ -52,7 +53,12 @@ impl DatagramIngress {
             PluginError::system(format!("unix channel \"{}\": SO_PASSCRED", spec.name), &error)
         })?;
         let want = Want { source: false, control: true };
-        Ok(DatagramIngress { socket, receiver: Receiver::new(spec.batch_max as usize, want), place, address })
+        Ok(DatagramIngress {
+            socket,
+            receiver: Receiver::new(spec.batch_max as usize, want),
+            _place: place,
+            address,
+        })
     }
 
     pub fn readiness(&self) -> RawFd {
@@ -72,10 +78,6 @@ impl DatagramIngress {
     }
 
     pub fn take_over(&mut self) -> RawFd {
-        let copy = duplicate(self.socket.as_fd());
-        if let Some(place) = self.place.as_mut().filter(|_| copy >= 0) {
-            place.hand_over();
-        }
-        copy
+        duplicate(self.socket.as_fd())
     }
 }

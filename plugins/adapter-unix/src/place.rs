@@ -1,5 +1,5 @@
 //! The file of a listening socket: made with its mode, cleared of what a dead process left, removed at
-//! the end where it is still ours.
+//! the end where it is still ours and no successor listens at it.
 
 use std::ffi::CString;
 use std::fs;
@@ -20,7 +20,7 @@ pub struct Place {
     path: PathBuf,
     device: u64,
     inode: u64,
-    handed_over: bool,
+    kind: Type,
 }
 
 impl Place {
@@ -59,7 +59,7 @@ impl Place {
             (Err(error), _) => return Err(failed(&error)),
         }
         let Name::File(path) = name else { return Ok(None) };
-        let place = Place::of(path).map_err(|error| failed(&error))?;
+        let place = Place::of(path, config.kind).map_err(|error| failed(&error))?;
         place.dress(config).map_err(|error| {
             let what = format!("unix channel \"{channel}\": cannot set mode or group of {name}");
             place.remove();
@@ -69,21 +69,16 @@ impl Place {
     }
 
     /// The place of a socket that is bound there already.
-    pub fn adopt(name: &Name) -> Option<Place> {
+    pub fn adopt(name: &Name, kind: Type) -> Option<Place> {
         match name {
-            Name::File(path) => Place::of(path).ok(),
+            Name::File(path) => Place::of(path, kind).ok(),
             Name::Abstract(_) => None,
         }
     }
 
-    /// From now on the file is the successor's.
-    pub fn hand_over(&mut self) {
-        self.handed_over = true;
-    }
-
-    fn of(path: &Path) -> io::Result<Place> {
+    fn of(path: &Path, kind: Type) -> io::Result<Place> {
         let file = fs::symlink_metadata(path)?;
-        Ok(Place { path: path.to_owned(), device: file.dev(), inode: file.ino(), handed_over: false })
+        Ok(Place { path: path.to_owned(), device: file.dev(), inode: file.ino(), kind })
     }
 
     fn dress(&self, config: &Config) -> io::Result<()> {
@@ -104,16 +99,31 @@ impl Place {
     fn remove(&self) {
         let ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|file| (file.dev(), file.ino()) == (self.device, self.inode));
-        if ours && !self.handed_over {
+        if ours {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
+/// A socket may have been handed to a successor, and the successor may have been given up again, together
+/// with the wiring that it was opened for: the last of them that closes removes the file. A channel closes
+/// its socket before its place.
 impl Drop for Place {
     fn drop(&mut self) {
-        self.remove();
+        if is_dead(&self.path, self.kind) {
+            self.remove();
+        }
     }
+}
+
+/// Whether a socket's file is there and no socket of the kind listens at it.
+fn is_dead(path: &Path, kind: Type) -> bool {
+    let probe = || -> io::Result<()> {
+        let socket = Socket::new_raw(Domain::UNIX, kind.nonblocking().cloexec(), None)?;
+        socket.connect(&socket2::SockAddr::unix(path)?)
+    };
+    // Anything but a refusal: somebody is there, if only with another type of socket.
+    probe().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// Removes a socket that nobody listens at any more; anything else is left alone.
@@ -125,14 +135,9 @@ fn clear(channel: &str, path: &Path, kind: Type) -> Result<(), PluginError> {
     if !fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
         return refuse(String::from("a file that is not a socket is there; choose another path"));
     }
-    let probe = |kind: Type| -> io::Result<()> {
-        let socket = Socket::new_raw(Domain::UNIX, kind.nonblocking().cloexec(), None)?;
-        socket.connect(&socket2::SockAddr::unix(path)?)
-    };
-    match probe(kind) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
-            .or_else(|error| refuse(format!("a dead socket is there and cannot be removed: {error}"))),
-        // Anything but a refusal: somebody is there, if only with another type of socket.
-        _ => refuse(String::from("another process listens there; stop it or choose another path")),
+    if !is_dead(path, kind) {
+        return refuse(String::from("another process listens there; stop it or choose another path"));
     }
+    fs::remove_file(path)
+        .or_else(|error| refuse(format!("a dead socket is there and cannot be removed: {error}")))
 }

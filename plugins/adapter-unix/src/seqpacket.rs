@@ -45,6 +45,7 @@ pub struct SeqpacketIngress {
     receiver: Receiver,
     receive_buffer: Option<usize>,
     counters: RArc<ChannelCounters>,
+    /// After the listener: see [`Place`].
     place: Option<Place>,
     address: String,
 }
@@ -119,11 +120,7 @@ impl SeqpacketIngress {
     pub fn take_over(&mut self) -> RawFd {
         let listener = self.listener.iter().map(AsFd::as_fd);
         let connections = self.connections.iter().flatten().map(|connection| connection.socket.as_fd());
-        let carrier = handover::pack(listener.chain(connections)).unwrap_or(-1);
-        if let Some(place) = self.place.as_mut().filter(|_| carrier >= 0) {
-            place.hand_over();
-        }
-        carrier
+        handover::pack(listener.chain(connections)).unwrap_or(-1)
     }
 
     pub fn recv_batch(&mut self, slots: &mut [RxSlot<'_>]) -> io::Result<usize> {
@@ -240,7 +237,7 @@ impl SeqpacketIngress {
             return false;
         };
         self.listener = Some(listener);
-        self.place = Place::adopt(name);
+        self.place = Place::adopt(name, Type::SEQPACKET);
         packed.for_each(|connection| self.add(connection));
         true
     }

@@ -1,4 +1,4 @@
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -339,6 +339,31 @@ fn a_successor_takes_over_the_socket_its_connections_and_what_is_waiting() {
         assert!(Path::new(&path).exists(), "the predecessor removed the successor's file");
         drop(second);
         assert!(!Path::new(&path).exists(), "the successor left its file");
+    }
+}
+
+#[test]
+fn a_successor_that_is_given_up_takes_nothing_with_it() {
+    let folder = Folder::new("given-up");
+    for kind in ["datagram", "seqpacket"] {
+        let path = folder.at(kind);
+        let mut spec = ingress(&path, kind);
+        let mut first = open(&spec);
+        spec.inherited_descriptor = first.take_over();
+        drop(open(&spec));
+        send(&mut open(&egress(&path, kind)), b"still here");
+        assert_eq!(frames(&drain(&mut first, 2)), [b"still here"], "{kind}");
+        // One that nobody took over after all.
+        // SAFETY: the descriptor was made for us.
+        drop(unsafe { OwnedFd::from_raw_fd(first.take_over()) });
+        // And one that another channel was given, which is at another place.
+        let mut other = ingress(&folder.at("other"), kind);
+        other.inherited_descriptor = first.take_over();
+        let other = open(&other);
+        drop(first);
+        assert!(!Path::new(&path).exists(), "{kind}: the file stayed behind");
+        drop(other);
+        assert!(!folder.0.join("other").exists(), "{kind}: the other file stayed behind");
     }
 }
 
