@@ -132,8 +132,16 @@ impl LaneState {
         })
     }
 
+    /// Whether the topic's only receivers can take no more.
+    pub(crate) fn is_stuck(&self, topic: u32) -> bool {
+        self.topic(topic).is_some_and(|entry| match &entry.groups[..entry.receivers] {
+            [only] => !self.any_room(only) && !self.all_failed(only),
+            _ => false,
+        })
+    }
+
     /// The topic's only receivers can take no more: its events stay in the queue, others go on.
-    fn hold(&mut self, topic: u32) -> Result<(), Disowned> {
+    pub(crate) fn hold(&mut self, topic: u32) -> Result<(), Disowned> {
         self.held.push_once(topic);
         self.in_call = InCall::Policy;
         self.enter(Doing::Policy, 0);
@@ -145,11 +153,7 @@ impl LaneState {
     pub(crate) fn release_holds(&mut self) -> Result<(), Disowned> {
         for _ in 0..self.held.len() {
             let Some(topic) = self.held.pop() else { break };
-            let still = self.topic(topic).is_some_and(|entry| match &entry.groups[..entry.receivers] {
-                [only] => !self.any_room(only) && !self.all_failed(only),
-                _ => false,
-            });
-            if still {
+            if self.is_stuck(topic) {
                 self.held.push_front(topic);
             } else if !self.queue_failed {
                 self.in_call = InCall::Policy;

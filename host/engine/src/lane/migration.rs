@@ -44,7 +44,7 @@ impl LaneState {
         self.tables = std::ptr::from_ref(tables);
         self.batch = tables.batch;
         self.block = tables.block;
-        while self.held.pop().is_some() {}
+        let held: Vec<u32> = std::iter::from_fn(|| self.held.pop()).collect();
         self.held.reserve(ids);
         self.ask_again.reserve(ids);
         self.dirty.reserve(ids.saturating_sub(self.dirty.len()));
@@ -90,6 +90,12 @@ impl LaneState {
             std::mem::forget(old.pool);
         }
         self.feed_waiting();
+        // The new queue knows nothing of receivers that were full and still are.
+        for topic in held.into_iter().rev() {
+            if self.is_stuck(topic) {
+                let _ = self.hold(topic);
+            }
+        }
         self.more_queued = self.queued > 0;
     }
 
