@@ -33,7 +33,7 @@ impl LaneState {
         // A descriptor that was ready may be of a channel that has gone since: the controller takes it
         // out of the set.
         let Some(source) = self.source(id) else { return Ok(()) };
-        if source.failed {
+        if source.failed || self.queue_failed {
             return Ok(());
         }
         let mut wanted = source.batch.min(self.batch).max(1) as usize;

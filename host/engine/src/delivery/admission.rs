@@ -15,7 +15,7 @@ impl LaneState {
     /// Asks admission for an event that `make` made.
     pub(crate) fn admit(&mut self, handle: Handle) -> Result<(), Disowned> {
         if self.queue_failed {
-            self.drop_event(handle, Reason::ReceiverFailed);
+            self.park(handle);
             return Ok(());
         }
         let item = self.item(handle);
@@ -42,7 +42,7 @@ impl LaneState {
                 }
                 // A panic, or an answer that no policy may give.
                 _ => {
-                    self.drop_event(handle, Reason::ReceiverFailed);
+                    self.park(handle);
                     self.fail_queue();
                     return Ok(());
                 }
@@ -71,7 +71,14 @@ impl LaneState {
         handle < self.pool.handles() && self.pool.record(handle).stage == Stage::Queued
     }
 
-    /// The policy broke its contract: what is queued stays in the pool until a new one takes it in.
+    /// An event waits in the pool, as those do that a broken policy holds, until a new one takes it in.
+    pub(crate) fn park(&mut self, handle: Handle) {
+        self.pool.record_mut(handle).stage = Stage::Queued;
+        self.queued += 1;
+        self.shared.stats.queued.set(u64::from(self.queued));
+    }
+
+    /// The policy broke its contract: nothing more is received, and what is queued stays in the pool until a new one takes it in.
     pub(crate) fn fail_queue(&mut self) {
         if !self.queue_failed {
             self.queue_failed = true;

@@ -151,6 +151,8 @@ impl Lane {
         let state = Arc::clone(&self.state);
         let shared = Arc::clone(&self.shared);
         let (scheduler, cpus, lock) = (self.spec.scheduler.clone(), self.spec.cpus.clone(), self.lock_memory);
+        // Whoever asks next is to see the successor's scheduling, not that of the thread that was lost.
+        shared.forget_thread();
         let thread = std::thread::Builder::new()
             .name(thread_name("lane", &self.spec.name))
             .stack_size(STACK_BYTES)
@@ -466,6 +468,11 @@ fn start_worker(
         .spawn(move || {
             function_worker::run(&of_thread, &of_lane, jobs, done, || prepare_thread(&scheduler, &cpus, lock))
         })?;
+    // Whoever asks next is to see how it is scheduled.
+    let patience = Instant::now() + SWAP_LIMIT;
+    while shared.thread().is_none() && Instant::now() < patience {
+        std::thread::sleep(Duration::from_micros(50));
+    }
     let port =
         FunctionPort::new(Arc::clone(&shared), rings.to_worker, rings.from_worker, thread.thread().clone());
     let verdicts = supervisor.watch(Ward::Function(Arc::clone(&shared)));

@@ -212,7 +212,8 @@ impl Pool {
     pub fn handles_at(&self, stage: Stage) -> Vec<Handle> {
         let mut handles: Vec<Handle> =
             (0..self.handles()).filter(|h| self.records[*h as usize].stage == stage).collect();
-        handles.sort_by_key(|h| self.records[*h as usize].arrival_ns);
+        // Events that came in one batch have one time of arrival.
+        handles.sort_by_key(|h| (self.records[*h as usize].arrival_ns, self.records[*h as usize].id));
         handles
     }
 

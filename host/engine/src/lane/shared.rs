@@ -196,6 +196,11 @@ impl LaneShared {
         self.thread.store(thread.0, Ordering::Release);
     }
 
+    /// Forgets it: its successor has not begun yet.
+    pub fn forget_thread(&self) {
+        self.thread.store(0, Ordering::Release);
+    }
+
     /// The queue worker's thread, once it runs.
     pub fn thread(&self) -> Option<ThreadId> {
         let id = self.thread.load(Ordering::Acquire);

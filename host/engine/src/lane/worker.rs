@@ -6,7 +6,9 @@
 
 use std::sync::atomic::Ordering;
 
-use super::order::Injected;
+use tempos_abi::invoker::Outcome;
+
+use super::order::{EXPLANATION_BYTES, Injected, LaneNotice};
 use super::ownership::Disowned;
 use super::pool::Stage;
 use super::state::{InCall, LaneState, READY_MAX};
@@ -81,7 +83,7 @@ impl LaneState {
             }
             (at != 0).then(|| at.saturating_sub(monotonic_ns()))
         };
-        let quiet = self.block && self.room_to_receive() == 0;
+        let quiet = self.queue_failed || self.block && self.room_to_receive() == 0;
         let shared = &self.shared;
         let ports = &self.ports;
         let more_work = || {
@@ -236,13 +238,13 @@ impl LaneState {
     pub fn recover(&mut self) {
         self.owner = self.shared.ownership.owner();
         self.now = monotonic_ns();
-        let answer = match std::mem::replace(&mut self.in_call, InCall::Nothing) {
-            InCall::Nothing => Ok(()),
+        let was_in = std::mem::replace(&mut self.in_call, InCall::Nothing);
+        match was_in {
+            InCall::Nothing => {}
             InCall::Receive { source } => {
                 if let Some(source) = self.source(source) {
                     self.fail_source(source, LOST);
                 }
-                Ok(())
             }
             InCall::Send { outlet, frames } => {
                 if let Some(entry) = self.outlet(outlet) {
@@ -254,22 +256,25 @@ impl LaneState {
                     }
                     self.fail_outlet(outlet, LOST);
                 }
-                Ok(())
             }
-            InCall::Policy => {
-                self.fail_queue();
-                Ok(())
-            }
+            InCall::Policy => self.fail_queue(),
             InCall::Function { call, handle } => {
+                let event_id = self.pool.record(handle).id;
                 self.write_off(handle);
                 if let Some(call) = self.call(call) {
                     call.stats.busy.subtract(1);
+                    call.stats.count(Outcome::LATE);
                     self.fail_call(call, LOST);
                 }
-                Ok(())
+                self.tell(LaneNotice::FunctionFailed {
+                    call,
+                    event_id,
+                    outcome: Outcome::LATE,
+                    explanation: [0; EXPLANATION_BYTES],
+                    explanation_len: 0,
+                });
             }
-        };
-        let _: Result<(), Disowned> = answer;
+        }
         if self.frames.capacity() == 0 {
             self.frames = Vec::with_capacity(crate::delivery::outlet::BATCH_MAX);
         }
@@ -278,7 +283,11 @@ impl LaneState {
         }
         // An event that was between two places when its owner left belongs to nobody else.
         for handle in self.pool.handles_at(Stage::Arriving) {
-            self.drop_event(handle, Reason::ReceiverFailed);
+            if was_in == InCall::Policy {
+                self.park(handle);
+            } else {
+                self.drop_event(handle, Reason::ReceiverFailed);
+            }
         }
     }
 
