@@ -22,6 +22,27 @@ pub const CLASSES_MAX: usize = 256;
 /// The most handles or topics that a ledger makes room for.
 pub const TABLE_ROWS_MAX: u32 = 1 << 24;
 
+/// Whether a queue within these bounds can be made: for policies that keep books of their own.
+///
+/// # Errors
+/// One sentence where a bound is zero or beyond [`TABLE_ROWS_MAX`].
+pub fn check_bounds(spec: &QueueSpec) -> Result<(), PluginError> {
+    for (what, rows) in [("events in the node's pool", spec.handles), ("topics", spec.topics)] {
+        if rows == 0 || rows > TABLE_ROWS_MAX {
+            return Err(PluginError::bad_option(format!(
+                "a queue for {rows} {what} cannot be made: 1 to {TABLE_ROWS_MAX} are possible"
+            )));
+        }
+    }
+    if spec.capacity_events == 0 || spec.capacity_bytes == 0 {
+        return Err(PluginError::bad_option(format!(
+            "a queue of {} events and {} bytes holds nothing: both capacities must be at least 1",
+            spec.capacity_events, spec.capacity_bytes
+        )));
+    }
+    Ok(())
+}
+
 const NOT_QUEUED: u32 = u32::MAX;
 const CLASS_SHIFT: u32 = 56;
 const BY_TOPIC: usize = 0;
@@ -81,19 +102,7 @@ impl Ledger {
     /// # Errors
     /// One sentence where a bound is zero or beyond [`TABLE_ROWS_MAX`].
     pub fn open(spec: &QueueSpec, classes: usize) -> Result<Self, PluginError> {
-        for (what, rows) in [("events in the node's pool", spec.handles), ("topics", spec.topics)] {
-            if rows == 0 || rows > TABLE_ROWS_MAX {
-                return Err(PluginError::bad_option(format!(
-                    "a queue for {rows} {what} cannot be made: 1 to {TABLE_ROWS_MAX} are possible"
-                )));
-            }
-        }
-        if spec.capacity_events == 0 || spec.capacity_bytes == 0 {
-            return Err(PluginError::bad_option(format!(
-                "a queue of {} events and {} bytes holds nothing: both capacities must be at least 1",
-                spec.capacity_events, spec.capacity_bytes
-            )));
-        }
+        check_bounds(spec)?;
         Ok(Ledger {
             // Nothing below is all zeroes: the pages are written, so they are there before the first event.
             rows: vec![Row::EMPTY; spec.handles as usize].into_boxed_slice(),
