@@ -2,7 +2,7 @@
 //! messages, buffer sizes, the kernel's drop counter.
 //!
 //! It knows recvmmsg(2), sendmmsg(2) and socket(7); it refuses to know which protocol is spoken, who
-//! connects to whom, and what an error means to a channel. Nothing here allocates after it was made.
+//! connects to whom, and what an error means to a channel. Nothing here allocates.
 
 mod descriptor;
 mod receiver;

@@ -1,7 +1,7 @@
 //! Frames from a socket into the host's slots: one by recvmsg(2), several by recvmmsg(2).
 
 use std::io;
-use std::mem::size_of;
+use std::mem::{MaybeUninit, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::null_mut;
@@ -21,31 +21,34 @@ pub struct Want {
     pub control: bool,
 }
 
-/// The arrays that the system calls need, made once.
+/// Frames of one call. The tables of a call lie on the caller's stack, where they cost nothing while
+/// nothing is received: a node may have thousands of sockets.
+const ROWS_MAX: usize = 64;
+
+/// Receives from a socket.
+#[derive(Clone, Copy, Debug)]
 pub struct Receiver {
-    headers: Box<[libc::mmsghdr]>,
-    pieces: Box<[libc::iovec]>,
-    sources: Box<[libc::sockaddr_storage]>,
-    controls: Box<[[u64; CONTROL_WORDS]]>,
+    batch_max: usize,
     want: Want,
 }
 
-// SAFETY: the pointers in the arrays are set anew in every call and mean nothing between calls.
-unsafe impl Send for Receiver {}
+/// The places that one row of a call needs beside its header.
+struct Row {
+    piece: libc::iovec,
+    source: libc::sockaddr_storage,
+    control: [u64; CONTROL_WORDS],
+}
+
+/// What a call is made with. A row is written before the kernel sees it, and no other row is looked at.
+struct Table<const ROWS: usize> {
+    headers: [MaybeUninit<libc::mmsghdr>; ROWS],
+    rows: [MaybeUninit<Row>; ROWS],
+}
 
 impl Receiver {
-    /// Makes the arrays for calls of up to `batch_max` slots.
+    /// For calls of up to `batch_max` slots; more than 64 are taken as 64.
     pub fn new(batch_max: usize, want: Want) -> Self {
-        let rows = batch_max.max(1);
-        // SAFETY: all zeroes is a value of both structs.
-        let (header, source) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
-        Receiver {
-            headers: vec![header; rows].into_boxed_slice(),
-            pieces: vec![libc::iovec { iov_base: null_mut(), iov_len: 0 }; rows].into_boxed_slice(),
-            sources: vec![source; rows].into_boxed_slice(),
-            controls: vec![[0; CONTROL_WORDS]; rows].into_boxed_slice(),
-            want,
-        }
+        Receiver { batch_max: batch_max.clamp(1, ROWS_MAX), want }
     }
 
     /// Fills slots with what is waiting, without waiting for more; `each` is called for every frame, in
@@ -57,52 +60,83 @@ impl Receiver {
         &mut self,
         socket: BorrowedFd<'_>,
         slots: &mut [RxSlot<'_>],
+        each: impl FnMut(&mut RxSlot<'_>, Arrival<'_>),
+    ) -> io::Result<usize> {
+        match slots.len().min(self.batch_max) {
+            0 => Ok(0),
+            1 => self.receive_rows::<1>(socket, &mut slots[..1], each),
+            rows => self.receive_rows::<ROWS_MAX>(socket, &mut slots[..rows], each),
+        }
+    }
+
+    fn receive_rows<const ROWS: usize>(
+        self,
+        socket: BorrowedFd<'_>,
+        slots: &mut [RxSlot<'_>],
         mut each: impl FnMut(&mut RxSlot<'_>, Arrival<'_>),
     ) -> io::Result<usize> {
-        let rows = slots.len().min(self.headers.len());
-        if rows == 0 {
-            return Ok(0);
-        }
-        for (row, slot) in slots[..rows].iter_mut().enumerate() {
+        let mut table = Table::<ROWS> {
+            headers: [MaybeUninit::uninit(); ROWS],
+            rows: [const { MaybeUninit::uninit() }; ROWS],
+        };
+        for (row, slot) in slots.iter_mut().enumerate() {
             slot.reset();
-            self.point(row, slot.buffer_mut());
+            table.point(row, slot.buffer_mut(), self.want);
         }
         // MSG_TRUNC makes the answer the real length, also where the slot was too short (recv(2)).
         let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC;
         let fd = socket.as_raw_fd();
-        let received = if rows == 1 {
-            // SAFETY: `point` made the first header point at live memory of the lengths that it gives.
-            let length = unsafe { libc::recvmsg(fd, &raw mut self.headers[0].msg_hdr, flags) };
-            self.headers[0].msg_len = length.max(0) as u32;
-            if length < 0 { -1 } else { 1 }
+        let headers: *mut libc::mmsghdr = table.headers.as_mut_ptr().cast();
+        let received = if ROWS == 1 {
+            // SAFETY: `point` wrote the first header, which points at live memory of the lengths that it
+            // gives.
+            unsafe {
+                let length = libc::recvmsg(fd, &raw mut (*headers).msg_hdr, flags);
+                (*headers).msg_len = length.max(0) as u32;
+                if length < 0 { -1 } else { 1 }
+            }
         } else {
-            // SAFETY: as above, for the first `rows` headers.
-            unsafe { libc::recvmmsg(fd, self.headers.as_mut_ptr(), rows as u32, flags as _, null_mut()) }
+            // SAFETY: as above, for a header of each slot.
+            unsafe { libc::recvmmsg(fd, headers, slots.len() as u32, flags as _, null_mut()) }
         };
         let Ok(received) = usize::try_from(received) else {
             return Err(io::Error::last_os_error());
         };
-        for (slot, header) in slots.iter_mut().zip(&self.headers).take(received) {
+        for (slot, header) in slots.iter_mut().zip(&table.headers).take(received) {
+            // SAFETY: `point` wrote a header for each slot.
+            let header = unsafe { header.assume_init_ref() };
             slot.set_len(header.msg_len as usize);
             each(slot, Arrival { header: &header.msg_hdr });
         }
         Ok(received)
     }
+}
 
-    /// Points a row's header at the slot's buffer and at the row's own places.
-    fn point(&mut self, row: usize, buffer: &mut [u8]) {
-        self.pieces[row] = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-        let header = &mut self.headers[row].msg_hdr;
-        header.msg_iov = &raw mut self.pieces[row];
-        header.msg_iovlen = 1;
-        if self.want.source {
-            header.msg_name = (&raw mut self.sources[row]).cast();
-            header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+impl<const ROWS: usize> Table<ROWS> {
+    /// Writes a row's header: it points at the slot's buffer and at the row's own places.
+    fn point(&mut self, row: usize, buffer: &mut [u8], want: Want) {
+        let places = self.rows[row].as_mut_ptr();
+        // SAFETY: all zeroes is a value of the struct.
+        let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
+        // SAFETY: the row is this table's own, and lives as long as the header that points at it. Its
+        // source is read back only where its family was written, by the kernel or here.
+        unsafe {
+            (&raw mut (*places).piece)
+                .write(libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() });
+            header.msg_hdr.msg_iov = &raw mut (*places).piece;
+            header.msg_hdr.msg_iovlen = 1;
+            if want.source {
+                (&raw mut (*places).source.ss_family).write(libc::AF_UNSPEC as libc::sa_family_t);
+                header.msg_hdr.msg_name = (&raw mut (*places).source).cast();
+                header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            }
+            if want.control {
+                (&raw mut (*places).control).write([0; CONTROL_WORDS]);
+                header.msg_hdr.msg_control = (&raw mut (*places).control).cast();
+                header.msg_hdr.msg_controllen = size_of::<[u64; CONTROL_WORDS]>() as _;
+            }
         }
-        if self.want.control {
-            header.msg_control = self.controls[row].as_mut_ptr().cast();
-            header.msg_controllen = size_of::<[u64; CONTROL_WORDS]>() as _;
-        }
+        self.headers[row].write(header);
     }
 }
 

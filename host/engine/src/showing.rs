@@ -1,6 +1,6 @@
 //! The picture that doors look at, drawn anew after each change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tempos_abi::PluginKind;
 use tempos_control::Kind;
@@ -128,12 +128,13 @@ impl Controller {
     }
 
     fn set_conditions(&self, picture: &Picture) {
+        let grants = self.grants();
         for (name, view) in &picture.channels {
             match (&view.counts, self.failed.get(name)) {
                 (_, Some(reason)) => self.condition(Kind::Channel, name, "failed", reason),
                 (Some((stats, _)), None) if stats.failed.get() == 0 => {
-                    let grant = self.grant_of(name);
-                    self.condition(Kind::Channel, name, "started", &grant);
+                    let grant = grants.get(name.as_str()).copied().unwrap_or_default();
+                    self.condition(Kind::Channel, name, "started", grant);
                 }
                 _ => {}
             }
@@ -167,17 +168,14 @@ impl Controller {
         });
     }
 
-    fn grant_of(&self, channel: &str) -> String {
-        self.lanes
-            .iter()
-            .flatten()
-            .find_map(|entry| {
-                let source =
-                    entry.plan.sources.iter().flatten().find(|s| s.name == channel).map(|s| s.grant.clone());
-                source.or_else(|| {
-                    entry.plan.outlets.iter().flatten().find(|o| o.name == channel).map(|o| o.grant.clone())
-                })
-            })
-            .unwrap_or_default()
+    /// What each channel obtained for its lane, by name.
+    fn grants(&self) -> HashMap<&str, &str> {
+        let plans = || self.lanes.iter().flatten().map(|entry| &entry.plan);
+        let sources = plans().flat_map(|plan| plan.sources.iter().flatten());
+        let outlets = plans().flat_map(|plan| plan.outlets.iter().flatten());
+        sources
+            .map(|source| (source.name.as_str(), source.grant.as_str()))
+            .chain(outlets.map(|outlet| (outlet.name.as_str(), outlet.grant.as_str())))
+            .collect()
     }
 }

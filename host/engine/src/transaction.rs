@@ -19,7 +19,7 @@ use crate::lane::cell::LaneCell;
 use crate::lane::shared::{Errand, Giver};
 use crate::lane::tables::{Handover, token};
 use crate::opening::{self, Opened};
-use crate::plan::{CallPlan, GroupPlan, LanePlan, OutletPlan, SourcePlan, TopicPlan, place};
+use crate::plan::{CallPlan, GroupPlan, LanePlan, OutletPlan, SourcePlan, TopicPlan, place_from};
 use crate::plugin::{Plugin, Registry};
 use crate::processing::workflow::{Call, PENDING_MAX};
 use crate::stats::{ChannelStats, Tally, TopicStats, WorkflowStats};
@@ -145,6 +145,7 @@ impl Drafting<'_> {
             marks_changed: before.is_some_and(|b| marks_differ(b.level, level)),
             heirs,
             names,
+            free: Free::default(),
             draft: &mut draft,
         };
         self.topics(&mut work);
@@ -213,7 +214,7 @@ impl Drafting<'_> {
             let at = match work.names.get(topic.name.as_str()) {
                 Some(at) => *at,
                 None => {
-                    let at = place(&mut work.draft.plan.topics);
+                    let at = place_from(&mut work.draft.plan.topics, &mut work.free.topics);
                     work.names.insert(topic.name.as_str().into(), at);
                     at
                 }
@@ -291,7 +292,7 @@ impl Drafting<'_> {
             let Some(opened) = self.open(work, &plugin, spec, Direction::INGRESS) else { continue };
             let id = known
                 .filter(|id| !used.sources.contains(id))
-                .unwrap_or_else(|| place(&mut work.draft.plan.sources));
+                .unwrap_or_else(|| place_from(&mut work.draft.plan.sources, &mut work.free.sources));
             let stats = match work.draft.plan.sources[id].take() {
                 Some(old) => {
                     let stats = Arc::clone(&old.stats);
@@ -417,7 +418,7 @@ impl Drafting<'_> {
         let opened = self.open(work, &plugin, spec, Direction::EGRESS)?;
         let id = known
             .filter(|id| !used.outlets.contains(id))
-            .unwrap_or_else(|| place(&mut work.draft.plan.outlets));
+            .unwrap_or_else(|| place_from(&mut work.draft.plan.outlets, &mut work.free.outlets));
         let stats = match work.draft.plan.outlets[id].take() {
             Some(old) => {
                 let stats = Arc::clone(&old.stats);
@@ -516,8 +517,9 @@ impl Drafting<'_> {
                 return None;
             }
         };
-        let id =
-            known.filter(|id| !used.calls.contains(id)).unwrap_or_else(|| place(&mut work.draft.plan.calls));
+        let id = known
+            .filter(|id| !used.calls.contains(id))
+            .unwrap_or_else(|| place_from(&mut work.draft.plan.calls, &mut work.free.calls));
         let stats = match work.draft.plan.calls[id].take() {
             Some(old) => {
                 let stats = Arc::clone(&old.stats);
@@ -573,7 +575,8 @@ impl Drafting<'_> {
             }
             return None;
         }
-        let inherited = work.heirs.take(&HeirKey::of(spec, direction));
+        let inherited =
+            if work.heirs.list.is_empty() { -1 } else { work.heirs.take(&HeirKey::of(spec, direction)) };
         match opening::open_channel(plugin, spec, direction, work.level, work.index, inherited) {
             Ok(opened) => Some(opened),
             Err(sentences) => {
@@ -665,7 +668,17 @@ struct Work<'a> {
     marks_changed: bool,
     heirs: Heirs,
     names: HashMap<Arc<str>, usize>,
+    free: Free,
     draft: &'a mut LaneDraft,
+}
+
+/// Up to where the plan's lists have no free place: nothing is taken out while places are given.
+#[derive(Default)]
+struct Free {
+    topics: usize,
+    sources: usize,
+    outlets: usize,
+    calls: usize,
 }
 
 #[derive(Default)]
