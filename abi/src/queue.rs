@@ -54,7 +54,8 @@ impl Admission {
     pub const ACCEPTED: i32 = 0;
     /// The queue is full, or the policy does not want the item: it is not queued.
     pub const REFUSED: i32 = 1;
-    /// Another item was removed to make room; this one is not queued yet: ask again.
+    /// Another item was removed, to make room or because this one supersedes it (same topic and key); this
+    /// one is not queued yet: ask again.
     pub const EVICTED: i32 = 2;
     /// The policy panicked.
     pub const PANICKED: i32 = 3;

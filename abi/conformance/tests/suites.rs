@@ -45,6 +45,24 @@ fn queue_priority_passes() {
 }
 
 #[test]
+fn queue_edf_passes_whatever_becomes_of_late_events() {
+    passes("tempos-queue-edf", &[], 14);
+    passes("tempos-queue-edf", &["--option", "late=pass"], 14);
+}
+
+#[test]
+fn queue_drr_passes_by_bytes_and_by_events() {
+    passes("tempos-queue-drr", &["--option", "quantum=64B"], 14);
+    passes("tempos-queue-drr", &["--option", "share_by=events"], 14);
+}
+
+#[test]
+fn queue_newest_passes_for_one_and_for_several() {
+    passes("tempos-queue-newest", &[], 14);
+    passes("tempos-queue-newest", &["--option", "keep=3"], 14);
+}
+
+#[test]
 fn invoker_dlf_passes_with_functions_in_c_and_in_rust() {
     let folder = std::env::temp_dir().join(format!("tempos-suites-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("made");

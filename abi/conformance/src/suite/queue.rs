@@ -210,7 +210,9 @@ impl Run {
                     return Ok(());
                 }
                 Admission::REFUSED if !fits => return Ok(()),
-                Admission::EVICTED if !fits && self.spec.when_full == WhenFull::EVICT => {
+                Admission::EVICTED
+                    if !fits && self.spec.when_full == WhenFull::EVICT || self.supersedes(&item, evicted) =>
+                {
                     self.take(evicted, "evicted")?;
                     evictions += 1;
                     if evictions > self.spec.capacity_events {
@@ -223,6 +225,13 @@ impl Run {
                 }
             }
         }
+    }
+
+    /// Whether an item and an older one are the same thing, of one topic and key: a policy may then take the
+    /// older one out, also where there is room or where a full queue refuses.
+    fn supersedes(&self, item: &QueueItem, older: u32) -> bool {
+        let older = self.queued.get(older as usize).copied().flatten();
+        older.is_some_and(|older| (older.topic, older.key_hash) == (item.topic, item.key_hash))
     }
 
     fn next(&mut self) -> Result<(), String> {
