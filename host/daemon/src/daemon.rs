@@ -13,6 +13,7 @@ use tokio::time::{interval, timeout};
 
 use crate::config::NodeFile;
 use crate::exit::{CANTCREAT, Ending, OK, OSERR};
+use crate::heap;
 use crate::host_node::HostNode;
 use crate::lock::{RunLock, make_folder};
 use crate::log::Log;
@@ -130,6 +131,7 @@ impl Running {
         let watch = if file.watch_wiring { watch(file, &node, scripts, log) } else { None };
         notify::ready(&status(&node));
         log.say(LogLevel::INFO, TARGET, &status(&node));
+        heap::trim();
         Ok(Running { node, door, watch, log: log.clone() })
     }
 
@@ -169,6 +171,7 @@ impl Running {
         if let Ok(Ok(Reply::Report(report))) = spawn_blocking(move || node.reload()).await {
             self.log.say(LogLevel::INFO, "wiring", &report);
         }
+        heap::trim();
         notify::ready(&status(&self.node));
     }
 
@@ -211,6 +214,7 @@ fn watch(file: &NodeFile, node: &Arc<HostNode>, scripts: Scripts, log: &Log) -> 
         if let Ok(Reply::Report(report)) = watched.reload() {
             said.say(LogLevel::INFO, "wiring", &report);
         }
+        heap::trim();
     };
     match WiringWatch::start(file.wiring.clone(), scripts, file.settle, changed) {
         Ok(watch) => Some(watch),

@@ -10,6 +10,7 @@ pub mod check;
 pub mod config;
 pub mod daemon;
 pub mod exit;
+pub mod heap;
 pub mod host_node;
 pub mod inspect;
 pub mod lock;

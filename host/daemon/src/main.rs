@@ -10,9 +10,10 @@ use tempos_daemon::config::{LogSettings, NodeFile};
 use tempos_daemon::exit::{CONFIG, Ending, OK, USAGE};
 use tempos_daemon::log::{self, Log};
 use tempos_daemon::options::Options;
-use tempos_daemon::{check, daemon, inspect};
+use tempos_daemon::{check, daemon, heap, inspect};
 
 fn main() {
+    heap::prepare();
     let code = match Options::try_parse() {
         Ok(options) => carry_out(&options),
         Err(error) => {

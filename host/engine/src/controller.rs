@@ -1,7 +1,7 @@
 //! The controller: the one ordinary thread that owns plugins, plans and lanes. Orders come to it one at a
 //! time; between them it looks after the lanes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -20,6 +20,7 @@ use crate::plan::{CallPlan, LanePlan, OutletPlan, SourcePlan};
 use crate::plugin::{FolderChange, LogLevel, Plugin, PluginEvent, Registry};
 use crate::restart::Restarts;
 use crate::stats::LOST;
+use crate::system::memory::{Keep, lock_code};
 use crate::transaction::{Drafting, LaneBefore, LaneDraft, Strictness};
 use crate::wiring::{Channels as _, Wiring};
 
@@ -66,7 +67,6 @@ pub enum Retired {
 /// The controller.
 pub struct Controller {
     pub(crate) config: EngineConfig,
-    stage_folder: PathBuf,
     pub(crate) registry: Registry,
     pub(crate) supervisor: Arc<Supervisor>,
     pub(crate) model: Arc<Model>,
@@ -98,11 +98,10 @@ impl Controller {
         herald: Arc<Herald>,
         supervisor: Arc<Supervisor>,
     ) -> Result<Self, Refusal> {
-        let stage_folder = stage_folder(&config);
         let registry = Registry::new(
             crate::plugin::PluginConfig {
                 folders: config.plugin_folders.clone(),
-                stage_folder: stage_folder.clone(),
+                stage_folder: stage_folder(&config),
                 probe_command: config.probe_command.clone(),
                 probe_timeout: Duration::from_secs(2),
                 trusted_uid: rustix::process::geteuid().as_raw(),
@@ -111,7 +110,6 @@ impl Controller {
         )?;
         let base = Wiring::new(&config.levels);
         let mut controller = Controller {
-            stage_folder,
             registry,
             supervisor,
             model,
@@ -610,17 +608,32 @@ impl Controller {
         }
     }
 
-    /// The lanes' code is locked, so that a branch seldom taken waits for no disk.
+    /// The lanes' code is locked, so that a branch seldom taken waits for no disk: the plugins that a lane
+    /// uses, the C library, and of the node itself what lies around the lanes' functions.
     fn lock_code(&self) {
-        if self.config.lock_memory {
-            let stage = self.stage_folder.display().to_string();
-            crate::system::memory::lock_code(|path| {
-                path.starts_with(&stage)
-                    || path.contains("/libc.so")
-                    || path.ends_with("/temposd")
-                    || path == "[vdso]"
-            });
+        if !self.config.lock_memory {
+            return;
         }
+        let plans = || self.lanes.iter().flatten().map(|entry| &entry.plan);
+        let sources = plans().flat_map(|plan| plan.sources.iter().flatten()).map(|source| &source.plugin);
+        let outlets = plans().flat_map(|plan| plan.outlets.iter().flatten()).map(|outlet| &outlet.plugin);
+        let calls = plans().flat_map(|plan| plan.calls.iter().flatten()).map(|call| &call.plugin);
+        let queues = self.lanes.iter().flatten().map(|entry| &entry.queue_plugin);
+        let used: BTreeSet<String> = sources
+            .chain(outlets)
+            .chain(calls)
+            .chain(queues)
+            .map(|plugin| plugin.staged.display().to_string())
+            .collect();
+        let own = std::env::current_exe().unwrap_or_default().display().to_string();
+        let keep = |path: &str| {
+            if used.contains(path) || path.contains("/libc.so") || path == "[vdso]" {
+                Some(Keep::Whole)
+            } else {
+                (path == own).then_some(Keep::AsUsed)
+            }
+        };
+        lock_code(keep, &crate::lane::code::addresses());
     }
 
     /// Compares what the lanes asked for with what the system granted.

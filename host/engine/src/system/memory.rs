@@ -7,7 +7,7 @@ use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::mm::{MapFlags, ProtFlags, mlock, mmap_anonymous, munlock, munmap};
+use rustix::mm::{MapFlags, MlockFlags, ProtFlags, mlock, mlock_with, mmap_anonymous, munlock, munmap};
 
 const PAGE_BYTES: usize = 4096;
 
@@ -125,33 +125,63 @@ pub fn settle_stack(lock: bool) {
     std::hint::black_box(start);
 }
 
-/// Locks the code and read-only data of the files whose path `wanted` accepts, so that the first run of
-/// a rarely used branch does not wait for a disk. The answer is how many bytes were locked.
-pub fn lock_code(wanted: impl Fn(&str) -> bool) -> u64 {
+/// How much of a file's code and data is to be locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// All of it, now.
+    Whole,
+    /// What is used, from its first use on, and all that lies around the addresses given.
+    AsUsed,
+}
+
+/// What is locked on either side of an address.
+const AROUND_BYTES: usize = 256 * 1024;
+
+/// Locks code and data of mapped files, so that the first run of a rarely used branch does not wait for a
+/// disk; `keep` says of a path how much. Refusals are not errors. The answer is how many bytes are locked
+/// now, or will be once they are used.
+pub fn lock_code(keep: impl Fn(&str) -> Option<Keep>, addresses: &[usize]) -> u64 {
     let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return 0 };
     let mut locked = 0;
     for line in maps.lines() {
-        // address perms offset dev inode path: see proc_pid_maps(5).
-        let mut fields = line.split_ascii_whitespace();
-        let (Some(range), Some(permissions), Some(path)) = (fields.next(), fields.next(), fields.nth(3))
-        else {
-            continue;
+        let Some((from, to, writable, path)) = mapping(line) else { continue };
+        let Some(keep) = keep(path) else { continue };
+        let done = if keep == Keep::Whole || writable {
+            lock(from, to)
+        } else {
+            // SAFETY: locking pages changes nothing in them; a mapping that went away meanwhile is ENOMEM.
+            let done = unsafe { mlock_with(from as *mut _, to - from, MlockFlags::ONFAULT) }.is_ok();
+            for address in addresses.iter().filter(|address| (from..to).contains(address)) {
+                let start = address.saturating_sub(AROUND_BYTES).max(from) & !(PAGE_BYTES - 1);
+                lock(start, (address + AROUND_BYTES).min(to));
+            }
+            done
         };
-        let readable = permissions.starts_with('r') && !permissions.contains('s');
-        if !readable || !wanted(path) {
-            continue;
-        }
-        let Some((from, to)) = range.split_once('-') else { continue };
-        let (Ok(from), Ok(to)) = (usize::from_str_radix(from, 16), usize::from_str_radix(to, 16)) else {
-            continue;
-        };
-        // SAFETY: locking pages changes nothing in them; a mapping that went away meanwhile is ENOMEM.
-        if unsafe { mlock(from as *mut _, to - from) }.is_ok() {
+        if done {
             locked += (to - from) as u64;
         }
     }
     LOCKED_BYTES.fetch_max(locked, Ordering::Relaxed);
     locked
+}
+
+/// Faults in and locks what is mapped from one address to another.
+fn lock(from: usize, to: usize) -> bool {
+    // SAFETY: locking pages changes nothing in them; a mapping that went away meanwhile is ENOMEM.
+    unsafe { mlock(from as *mut _, to - from) }.is_ok()
+}
+
+/// A private, readable mapping of proc_pid_maps(5): its bounds, whether it can be written, its path.
+fn mapping(line: &str) -> Option<(usize, usize, bool, &str)> {
+    // address perms offset dev inode path
+    let mut fields = line.splitn(6, ' ');
+    let (range, permissions, path) = (fields.next()?, fields.next()?, fields.nth(3)?.trim_start());
+    if path.is_empty() || !permissions.starts_with('r') || permissions.contains('s') {
+        return None;
+    }
+    let (from, to) = range.split_once('-')?;
+    let address = |text| usize::from_str_radix(text, 16).ok();
+    Some((address(from)?, address(to)?, permissions.contains('w'), path))
 }
 
 /// The resident set of this process in KiB (proc_pid_statm(5)).
@@ -171,4 +201,32 @@ pub fn locked_kib() -> u64 {
             line.split_ascii_whitespace().nth(1)?.parse().ok()
         })
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mappings_are_read_and_shared_ones_left_alone() {
+        let line = "7f3a10000000-7f3a10002000 r-xp 00001000 fe:00 1234   /usr/bin/temposd";
+        assert_eq!(mapping(line), Some((0x7f3a_1000_0000, 0x7f3a_1000_2000, false, "/usr/bin/temposd")));
+        assert_eq!(mapping("1000-2000 rw-s 00000000 00:01 1 /dev/shm/x"), None);
+        assert_eq!(mapping("1000-2000 ---p 00000000 00:00 0"), None);
+        assert_eq!(mapping("1000-2000 rw-p 00000000 00:00 0 "), None, "it has no path");
+        let spaces = "1000-2000 rw-p 00000000 00:00 1                  /run/a node/x.so";
+        assert_eq!(mapping(spaces), Some((0x1000, 0x2000, true, "/run/a node/x.so")));
+    }
+
+    #[test]
+    fn what_lies_around_an_address_is_locked_at_once() {
+        let own = lock_code as *const () as usize;
+        let program = std::env::current_exe().expect("a running test has a path").display().to_string();
+        let before = locked_kib();
+        let bytes = lock_code(|path| (path == program).then_some(Keep::AsUsed), &[own]);
+        // Without the capability and a sufficient limit nothing can be locked, and that is no error.
+        if bytes > 0 {
+            assert!(locked_kib() > before);
+        }
+    }
 }
