@@ -9,6 +9,7 @@ mod config;
 mod inspect;
 mod library;
 mod method;
+mod resident;
 mod stage;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,8 @@ use std::path::Path;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use tempos_function::raw::RawHandle;
 
+use crate::resident::bring_in;
+
 /// An open library; it is closed when it is dropped.
 pub struct Opened {
     library: Library,
@@ -36,6 +38,7 @@ impl Opened {
 
     /// Leaves it mapped for the life of the process: the function may have threads and thread-locals.
     pub fn keep(self) -> RawHandle {
+        bring_in(self.handle as *const std::ffi::c_void);
         std::mem::forget(self.library);
         self.handle
     }
