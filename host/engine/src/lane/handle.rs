@@ -3,6 +3,7 @@
 
 use std::cell::UnsafeCell;
 use std::io;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -100,9 +101,12 @@ impl Lane {
         let shared = Arc::new(LaneShared::new(spec.name.as_str().into())?);
         let pool = Pool::new(pool_size(&spec, lock_memory))?;
         let is_locked = pool.is_locked();
-        let (injected, from_control) = RingBuffer::new(INJECTED);
-        let (to_control, emptied) = RingBuffer::new(INJECTED);
-        let (tell, notices) = RingBuffer::new(NOTICES);
+        let (mut injected, from_control) = RingBuffer::new(INJECTED);
+        let (mut to_control, emptied) = RingBuffer::new(INJECTED);
+        let (mut tell, notices) = RingBuffer::new(NOTICES);
+        settle_ring(&mut injected, lock_memory);
+        settle_ring(&mut to_control, lock_memory);
+        settle_ring(&mut tell, lock_memory);
         let mut workers = Vec::new();
         let mut ports = Vec::new();
         for number in 0..spec.workers.max(1) {
@@ -440,6 +444,18 @@ impl Lane {
         }
         for worker in std::mem::take(&mut self.workers) {
             self.end_worker(worker);
+        }
+    }
+}
+
+/// Touches all of an empty ring, so that its first round faults nothing in.
+fn settle_ring<T>(ring: &mut Producer<T>, lock: bool) {
+    let slots = ring.slots();
+    if let Ok(mut chunk) = ring.write_chunk_uninit(slots) {
+        let (first, second) = chunk.as_mut_slices();
+        for part in [first, second] {
+            part.iter_mut().for_each(|slot| *slot = MaybeUninit::zeroed());
+            memory::settle(part, lock);
         }
     }
 }
