@@ -12,6 +12,7 @@ use tempos_control::level::{BEST_EFFORT, LEVELS_MAX, STRICT};
 use tempos_control::{Mistake, Notice, Order, Refusal, RefusalKind, Reply, Scheduler};
 
 use crate::engine::EngineConfig;
+use crate::heirs::Heirs;
 use crate::herald::Herald;
 use crate::lane::handle::Lane;
 use crate::lane::supervisor::Supervisor;
@@ -52,6 +53,20 @@ pub struct LaneEntry {
     pub queue_plugin: Arc<Plugin>,
     /// Topics that its queue has room for.
     pub queue_topics: u32,
+}
+
+impl LaneEntry {
+    /// What a draft of its next state starts from.
+    fn before(&self) -> LaneBefore<'_> {
+        LaneBefore {
+            level: &self.lane.spec,
+            plan: &self.plan,
+            queue_plugin: &self.queue_plugin,
+            queue_topics: self.queue_topics,
+            ids: self.lane.ids,
+            shared: &self.lane.shared,
+        }
+    }
 }
 
 /// Something that no lane uses any more, and that may only be closed once nothing is under way in it.
@@ -272,7 +287,14 @@ impl Controller {
             dry_run,
             mistakes: Vec::new(),
             failed: BTreeMap::new(),
+            heirs: Heirs::default(),
         };
+        for (index, entry) in self.lanes.iter().enumerate() {
+            if let Some(entry) = entry {
+                let level = next.levels.get(&entry.lane.spec.name);
+                drafting.gather(level, QosLevel(index as u8), &entry.before());
+            }
+        }
         let mut drafts = Vec::new();
         let mut taken: Vec<bool> = self.lanes.iter().map(Option::is_some).collect();
         for level in next.levels.values() {
@@ -283,16 +305,10 @@ impl Controller {
             });
             let Some(index) = index else { continue };
             taken[index] = true;
-            let before = self.lanes[index].as_ref().map(|entry| LaneBefore {
-                level: &entry.lane.spec,
-                plan: &entry.plan,
-                queue_plugin: &entry.queue_plugin,
-                queue_topics: entry.queue_topics,
-                ids: entry.lane.ids,
-                shared: &entry.lane.shared,
-            });
+            let before = self.lanes[index].as_ref().map(LaneEntry::before);
             drafts.push(drafting.lane(level, QosLevel(index as u8), before.as_ref()));
         }
+        drafting.heirs.close();
         (drafts, drafting.mistakes, drafting.failed)
     }
 

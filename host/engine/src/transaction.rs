@@ -15,6 +15,7 @@ use tempos_control::{ChannelSpec, LevelSpec, Mistake, TopicSpec, WorkflowSpec};
 use crate::bridging::endpoint::Source;
 use crate::delivery::group::Member;
 use crate::delivery::outlet::Outlet;
+use crate::heirs::{HeirKey, Heirs};
 use crate::lane::cell::LaneCell;
 use crate::lane::shared::{Errand, Giver};
 use crate::lane::tables::{Handover, token};
@@ -102,6 +103,8 @@ pub struct Drafting<'a> {
     pub mistakes: Vec<Mistake>,
     /// What is shown as failed, by channel or workflow name.
     pub failed: BTreeMap<String, String>,
+    /// Descriptors of channels that go, change or move.
+    pub heirs: Heirs,
 }
 
 impl Drafting<'_> {
@@ -131,7 +134,6 @@ impl Drafting<'_> {
             queue: None,
             opened: Vec::new(),
         };
-        let heirs = self.heirs(level, before);
         let names: HashMap<Arc<str>, usize> = draft
             .plan
             .topics
@@ -143,51 +145,65 @@ impl Drafting<'_> {
             level,
             index,
             marks_changed: before.is_some_and(|b| marks_differ(b.level, level)),
-            heirs,
             names,
             free: Free::default(),
             draft: &mut draft,
         };
         self.topics(&mut work);
-        let heirs = std::mem::take(&mut work.heirs);
-        heirs.close();
         self.queue(&mut draft, before);
         draft
     }
 
-    /// Channels that go or change give their descriptors to whoever takes their address.
-    fn heirs(&self, level: &LevelSpec, before: Option<&LaneBefore<'_>>) -> Heirs {
-        let mut heirs = Heirs::default();
-        let Some(before) = before.filter(|_| !self.dry_run) else { return heirs };
-        let marks = marks_differ(before.level, level);
-        let mut errand = Errand::default();
-        let mut keys = Vec::new();
-        let stays = |spec: &ChannelSpec, plugin: &Arc<Plugin>| {
+    /// Channels of a lane that go, change or move give their descriptors to whoever takes their address, on
+    /// this lane or another; `level` is what the lane becomes, `None` where it goes. Before any lane is
+    /// drafted.
+    pub fn gather(&mut self, level: Option<&LevelSpec>, index: QosLevel, before: &LaneBefore<'_>) {
+        if self.dry_run {
+            return;
+        }
+        let marks = level.is_none_or(|level| marks_differ(before.level, level));
+        let stays = |spec: &ChannelSpec, topic: &str, direction: Direction, plugin: &Arc<Plugin>| {
             !marks
                 && self.registry.current(&spec.adapter).is_some_and(|now| Arc::ptr_eq(&now, plugin))
-                && self.keeps(spec)
+                && self.keeps(spec, topic, direction, &before.level.name)
         };
-        for source in before.plan.sources.iter().flatten().filter(|s| !stays(&s.spec, &s.plugin)) {
-            keys.push(HeirKey::of(&source.spec, Direction::INGRESS));
-            errand.givers.push((Giver::Source(Arc::clone(&source.cell)), -1));
-        }
-        for outlet in before.plan.outlets.iter().flatten().filter(|o| !stays(&o.spec, &o.plugin)) {
-            keys.push(HeirKey::of(&outlet.spec, Direction::EGRESS));
-            errand.givers.push((Giver::Outlet(Arc::clone(&outlet.cell)), -1));
-        }
-        if !keys.is_empty() && before.shared.run_errand(&mut errand, 1000) {
-            for (key, (_, descriptor)) in keys.into_iter().zip(&errand.givers) {
-                if *descriptor >= 0 {
-                    heirs.list.push((key, *descriptor));
-                }
+        let mut errand = Errand::default();
+        let mut keys = Vec::new();
+        for source in before.plan.sources.iter().flatten() {
+            if !stays(&source.spec, &source.topic, Direction::INGRESS, &source.plugin) {
+                keys.push(HeirKey::of(&source.spec, Direction::INGRESS));
+                errand.givers.push((Giver::Source(Arc::clone(&source.cell)), -1));
             }
         }
-        heirs
+        for outlet in before.plan.outlets.iter().flatten() {
+            if !stays(&outlet.spec, &outlet.topic, Direction::EGRESS, &outlet.plugin) {
+                keys.push(HeirKey::of(&outlet.spec, Direction::EGRESS));
+                errand.givers.push((Giver::Outlet(Arc::clone(&outlet.cell)), -1));
+            }
+        }
+        if keys.is_empty() || !before.shared.run_errand(&mut errand, 1000) {
+            return;
+        }
+        for (key, (_, descriptor)) in keys.into_iter().zip(&errand.givers) {
+            if *descriptor >= 0 {
+                let claimed = self.channels.get(key.name()).is_some_and(|next| key.suits(next));
+                self.heirs.add(key, index, claimed, *descriptor);
+            }
+        }
     }
 
-    /// Whether the wiring to come holds a channel as it is.
-    fn keeps(&self, spec: &ChannelSpec) -> bool {
-        self.channels.get(spec.name.as_str()).is_some_and(|channel| same_channel(channel, spec))
+    /// Whether the wiring to come holds a channel as it is, at the same place of the same topic and level.
+    fn keeps(&self, spec: &ChannelSpec, topic: &str, direction: Direction, level: &str) -> bool {
+        let Some(next) = self.wiring.topics.get(topic) else { return false };
+        let mut ingress = next.ingress.iter();
+        let mut egress = next.egress.iter().flat_map(|group| &group.members);
+        let here = if direction == Direction::INGRESS {
+            ingress.any(|c| c.name == spec.name && c.qos.as_deref().unwrap_or(&next.qos) == level)
+        } else {
+            self.reach.get(topic).is_some_and(|levels| levels.contains(level))
+                && egress.any(|c| c.name == spec.name && c.qos.as_deref().is_none_or(|qos| qos == level))
+        };
+        here && self.channels.get(spec.name.as_str()).is_some_and(|channel| same_channel(channel, spec))
     }
 
     /// What panicked is opened again whenever there is an occasion; what a thread was lost in only where a
@@ -575,8 +591,7 @@ impl Drafting<'_> {
             }
             return None;
         }
-        let inherited =
-            if work.heirs.list.is_empty() { -1 } else { work.heirs.take(&HeirKey::of(spec, direction)) };
+        let inherited = self.heirs.take(spec, direction, work.index);
         match opening::open_channel(plugin, spec, direction, work.level, work.index, inherited) {
             Ok(opened) => Some(opened),
             Err(sentences) => {
@@ -666,7 +681,6 @@ struct Work<'a> {
     level: &'a LevelSpec,
     index: QosLevel,
     marks_changed: bool,
-    heirs: Heirs,
     names: HashMap<Arc<str>, usize>,
     free: Free,
     draft: &'a mut LaneDraft,
@@ -708,54 +722,6 @@ impl Existing {
             sources: index(plan.sources.iter().map(|s| s.as_ref().map(|s| s.spec.name.clone())).collect()),
             outlets: index(plan.outlets.iter().map(|o| o.as_ref().map(|o| o.spec.name.clone())).collect()),
             calls: index(plan.calls.iter().map(|c| c.as_ref().map(|c| c.spec.name.clone())).collect()),
-        }
-    }
-}
-
-/// What decides whether a channel can go on with another's descriptor.
-#[derive(PartialEq)]
-struct HeirKey {
-    name: String,
-    adapter: String,
-    direction: Direction,
-    options: Vec<(String, tempos_control::Value)>,
-}
-
-impl HeirKey {
-    fn of(spec: &ChannelSpec, direction: Direction) -> Self {
-        HeirKey {
-            name: spec.name.clone(),
-            adapter: spec.adapter.clone(),
-            direction,
-            options: spec.options.clone(),
-        }
-    }
-}
-
-/// Duplicated descriptors that wait for an heir.
-#[derive(Default)]
-struct Heirs {
-    list: Vec<(HeirKey, i32)>,
-}
-
-impl Heirs {
-    /// The descriptor of the channel of the same name, or, where another channel had the same options, of
-    /// that one; -1: none.
-    fn take(&mut self, key: &HeirKey) -> i32 {
-        let same = |other: &HeirKey| other.adapter == key.adapter && other.direction == key.direction;
-        let at =
-            self.list.iter().position(|(other, _)| same(other) && other.name == key.name).or_else(|| {
-                self.list.iter().position(|(other, _)| same(other) && other.options == key.options)
-            });
-        at.map_or(-1, |at| self.list.swap_remove(at).1)
-    }
-
-    /// Closes what nobody took.
-    fn close(self) {
-        use std::os::fd::FromRawFd as _;
-        for (_, descriptor) in self.list {
-            // SAFETY: the channel duplicated it for us.
-            drop(unsafe { std::os::fd::OwnedFd::from_raw_fd(descriptor) });
         }
     }
 }

@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn what_lies_around_an_address_is_locked_at_once() {
-        let own = lock_code as *const () as usize;
+        let own = resident_kib as *const () as usize;
         let program = std::env::current_exe().expect("a running test has a path").display().to_string();
         let before = locked_kib();
         let bytes = lock_code(|path| (path == program).then_some(Keep::AsUsed), &[own]);
