@@ -361,3 +361,119 @@ fn a_replaced_function_takes_over_what_waits_for_it() {
     sink.wait_for(EVENTS).assert_exact(1, EVENTS);
     assert_eq!(node.workflow("echo")["EventsDone"], EVENTS);
 }
+
+/// Three ways in, one way out.
+struct Ways {
+    producers: [Producer; 3],
+    sink: Sink,
+}
+
+impl Ways {
+    fn lua(setup: &NodeSetup, topic: &str, level: &str) -> String {
+        format!(
+            "tempos.topic {topic:?} {{ qos = {level:?}, egress = {{ {} }},\n\
+             ingress = {{ tempos.udp {{ name = \"udp\", bind = \"127.0.0.1:0\" }}, {}, {} }} }}\n",
+            unix(setup, "out", ", name = \"out\""),
+            unix(setup, "in", ", name = \"in\""),
+            unix(setup, "in.connected", ", name = \"connected\", type = \"seqpacket\""),
+        )
+    }
+
+    /// Lets events flow in by all three while `change` is done. What was queued on one lane may be overtaken
+    /// by what comes on another, but nothing is lost and nothing comes twice.
+    fn while_flowing(&mut self, change: impl FnOnce()) {
+        let stop = AtomicBool::new(false);
+        struct Stop<'a>(&'a AtomicBool);
+        impl Drop for Stop<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Release);
+            }
+        }
+        std::thread::scope(|scope| {
+            let stopping = Stop(&stop);
+            for producer in &mut self.producers {
+                scope.spawn(|| producer.send_at_rate(500, || stop.load(Ordering::Acquire)));
+            }
+            eventually("the flows", || (self.sink.received() > 50).then_some(()));
+            change();
+            drop(stopping);
+        });
+        let ledger = self.sink.wait_for(self.producers.iter().map(Producer::sent).sum());
+        for producer in &self.producers {
+            let track = ledger.track(producer.id());
+            assert_eq!(
+                (track.received, track.duplicates),
+                (producer.sent(), 0),
+                "producer {}",
+                producer.id()
+            );
+        }
+        assert_eq!(ledger.foreign, 0);
+    }
+}
+
+#[test]
+fn a_topic_that_changes_its_level_and_channels_that_change_their_topic_lose_nothing() {
+    let setup = setup().node_file("[wiring]\nwatch = false");
+    let sink = Sink::datagram(&setup.folder().join("out"));
+    let wirings =
+        [("press", "strict"), ("press", "best-effort"), ("lathe", "best-effort"), ("lathe", "strict")]
+            .map(|(topic, level)| Ways::lua(&setup, topic, level));
+    let node = setup.wiring(&wirings[0]).start();
+    let address = node.udp_address("udp");
+    let at = |name: &str| node.folder().join(name);
+    let mut ways = Ways {
+        producers: [
+            Producer::udp(1, address),
+            Producer::datagram(2, &at("in")),
+            Producer::seqpacket(3, &at("in.connected")),
+        ],
+        sink,
+    };
+    ways.while_flowing(|| {
+        for round in 1..=24 {
+            node.apply(&wirings[round % wirings.len()])
+                .unwrap_or_else(|said| panic!("round {round}: {said}"));
+            assert_eq!(node.udp_address("udp"), address, "the port went along");
+        }
+    });
+}
+
+#[test]
+fn a_wiring_that_is_refused_half_way_leaves_every_socket_where_it_is() {
+    let setup = setup().node_file("[wiring]\nwatch = false");
+    let sink = Sink::datagram(&setup.folder().join("out"));
+    let good = Ways::lua(&setup, "press", "strict");
+    let node = setup.wiring(&good).start();
+    let address = node.udp_address("udp");
+    // Everything is opened anew, then one channel cannot be.
+    let half = good.replace(", name", ", receive_buffer = \"1MiB\", name")
+        + "tempos.topic \"lathe\" { ingress = { tempos.unix { path = \"/nowhere/at/all\" } } }\n";
+    for _ in 0..3 {
+        let said = node.apply(&half).expect_err("there is no such folder");
+        assert!(said.contains("/nowhere/at/all"), "{said}");
+    }
+    assert_eq!(node.udp_address("udp"), address);
+    // Who comes now finds every door where it was.
+    let at = |name: &str| node.folder().join(name);
+    let producers = [
+        Producer::udp(1, address),
+        Producer::datagram(2, &at("in")),
+        Producer::seqpacket(3, &at("in.connected")),
+    ];
+    Ways { producers, sink }.while_flowing(|| {});
+}
+
+#[test]
+fn a_channel_that_goes_takes_its_socket_file_along() {
+    let setup = setup().node_file("[wiring]\nwatch = false");
+    let _sink = Sink::datagram(&setup.folder().join("out"));
+    let lua = Ways::lua(&setup, "press", "strict");
+    let node = setup.wiring(&lua).start();
+    let files = ["in", "in.connected"].map(|name| node.folder().join(name));
+    assert!(files.iter().all(|file| file.exists()));
+    node.apply("").expect("an empty wiring");
+    assert!(files.iter().all(|file| !file.exists()), "a socket's file stayed behind");
+    node.apply(&lua).expect("the same again");
+    assert!(files.iter().all(|file| file.exists()));
+}
