@@ -42,6 +42,9 @@ pub struct Scene {
     _node: Node,
 }
 
+/// What the ways need.
+const PLUGINS: [&str; 4] = ["adapter-udp", "adapter-unix", "queue-fifo", "invoker-dlf"];
+
 /// The names of the ways.
 pub const PLAIN: &str = "bare recvfrom+sendto";
 const BATCHES: &str = "bare recvmmsg+sendmmsg 32";
@@ -50,7 +53,7 @@ const TO_UNIX: &str = "bare recvfrom+sendto unix";
 impl Scene {
     /// Starts the node and the forwarders.
     pub fn start(layout: &Layout) -> Scene {
-        let setup = NodeSetup::new().all_plugins();
+        let setup = NodeSetup::new().plugins(PLUGINS);
         let folder = setup.folder().to_owned();
         let udp = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         let flood_sink = UdpSocket::bind("127.0.0.1:0").expect("a socket");

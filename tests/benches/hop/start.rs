@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use tempos_tests::NodeSetup;
-use tempos_tests::built::{profile_folder, source_root};
+use tempos_tests::built::{plugin_folders, profile_folder, source_root};
 use tempos_tests::setup::drop_plugin;
 
 use crate::machine::Watch;
@@ -16,6 +16,8 @@ use crate::options::Options;
 use crate::rest::Rest;
 use crate::summary::median;
 
+/// How many plugins a node has: those of the house, and copies of the template up to this number.
+const PLUGINS: usize = 10;
 /// The name of the plugin in `examples/plugin-template`.
 const TEMPLATE: &str = "mqueue";
 
@@ -23,7 +25,7 @@ const TEMPLATE: &str = "mqueue";
 #[derive(Debug)]
 pub struct StartResult {
     /// What it has.
-    pub name: &'static str,
+    pub name: String,
     /// Milliseconds to READY, sorted.
     pub ready_ms: Vec<f64>,
     /// What the last one needed at rest.
@@ -34,19 +36,31 @@ pub struct StartResult {
 
 /// Starts each kind of node several times.
 pub fn run(options: &Options) -> Vec<StartResult> {
-    let copies = template_copies();
+    let house = plugin_folders().len();
+    let copies = template_copies(PLUGINS.saturating_sub(house));
+    let plugins = house + copies.len();
     let topics = |count: usize, channels: &str| {
         format!("for at = 1, {count} do tempos.topic(string.format(\"line/%d\", at)) {{ {channels} }} end\n")
     };
     let sockets = "ingress = { tempos.udp { bind = \"127.0.0.1:0\" } }, egress = { tempos.udp { to = \"127.0.0.1:9\" } }";
     vec![
-        start("5 plugins, no topic", &[], "", options),
-        start("10 plugins, 1000 topics without channels", &copies, &topics(1000, ""), options),
-        start("10 plugins, 1000 topics, 2000 UDP sockets", &copies, &topics(1000, sockets), options),
+        start(format!("{house} plugins, no topic"), &[], "", options),
+        start(
+            format!("{plugins} plugins, 1000 topics without channels"),
+            &copies,
+            &topics(1000, ""),
+            options,
+        ),
+        start(
+            format!("{plugins} plugins, 1000 topics, 2000 UDP sockets"),
+            &copies,
+            &topics(1000, sockets),
+            options,
+        ),
     ]
 }
 
-fn start(name: &'static str, more: &[PathBuf], wiring: &str, options: &Options) -> StartResult {
+fn start(name: String, more: &[PathBuf], wiring: &str, options: &Options) -> StartResult {
     let watch = Watch::begin(Vec::new());
     let mut ready_ms = Vec::new();
     let mut others = 0.0;
@@ -77,9 +91,9 @@ impl StartResult {
     }
 }
 
-/// Five more plugins: the one of `examples/plugin-template`, built as a third party would, under five
-/// names of its own length.
-fn template_copies() -> Vec<PathBuf> {
+/// More plugins: the one of `examples/plugin-template`, built as a third party would, under other names of
+/// its own length.
+fn template_copies(count: usize) -> Vec<PathBuf> {
     let target =
         profile_folder().parent().map(|folder| folder.join("bench-plugins")).expect("a target folder");
     let output = Command::new(env!("CARGO"))
@@ -90,7 +104,7 @@ fn template_copies() -> Vec<PathBuf> {
         .expect("cargo runs");
     assert!(output.status.success(), "the template: {}", String::from_utf8_lossy(&output.stderr));
     let built = fs::read(target.join("release/libtempos_adapter_mqueue.so")).expect("it was built");
-    (1..=5).map(|number| renamed(&built, number, &target)).collect()
+    (0..count.min(10)).map(|number| renamed(&built, number, &target)).collect()
 }
 
 fn renamed(built: &[u8], number: usize, folder: &Path) -> PathBuf {
