@@ -30,6 +30,11 @@ fn adapter_udp_passes() {
 }
 
 #[test]
+fn adapter_tcp_passes() {
+    passes("tempos-adapter-tcp", &[], 20);
+}
+
+#[test]
 fn adapter_unix_passes() {
     passes("tempos-adapter-unix", &[], 30);
 }

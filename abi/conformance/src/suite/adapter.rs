@@ -67,7 +67,7 @@ fn cases(descriptor: &Descriptor, settings: &Settings) -> Vec<Case> {
         return vec![Case { name: String::new(), ingress, egress }];
     }
     match descriptor.name.as_str() {
-        "udp" => {
+        "udp" | "tcp" => {
             let mut cases = vec![case("IPv4", &["bind=127.0.0.1:0"], &["to={address}"])];
             // Some machines have no IPv6.
             if std::net::UdpSocket::bind("[::1]:0").is_ok() {

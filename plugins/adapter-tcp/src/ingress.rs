@@ -1,0 +1,473 @@
+//! Frames in: a listener and a bounded table of connections, each with a buffer of its own.
+//!
+//! Connections that have something take turns, and each gets an equal part of a call, so a fast sender never
+//! keeps a slow one waiting, and a broken one costs its own connection only. All buffers are reserved when
+//! the channel is opened.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use socket2::Socket;
+use tempos_abi::PluginError;
+use tempos_abi::adapter::ChannelSpec;
+use tempos_abi::counters::ChannelCounters;
+use tempos_abi::event::RxSlot;
+use tempos_abi::std_types::RArc;
+use tempos_sockets::{Buffer, resize_buffer};
+
+use crate::arena::Arena;
+use crate::config;
+use crate::frames::{Assembly, FRAME_BYTES_MAX, HEAD_BYTES, Step};
+use crate::handover;
+use crate::poller::Poller;
+use crate::sockets::{Peer, is_tcp, keep_alive, new_socket};
+
+const LISTENER: u64 = 1 << 32;
+const PREDECESSOR: u64 = 2 << 32;
+const BACKLOG: i32 = 256;
+/// Connections accepted or taken over in one call, so that a storm of them cannot hold up a lane.
+const NEW_PER_CALL: usize = 4;
+/// What is read of a connection at once, at least: small frames come many at a time.
+const READ_BYTES_MIN: usize = 32 << 10;
+const PAGE_BYTES: usize = 4096;
+/// How often one connection is read in its turn: a full buffer may have more behind it.
+const READS_PER_TURN: usize = 2;
+
+struct Connection {
+    socket: OwnedFd,
+    peer: Peer,
+    assembly: Assembly,
+    /// Since when a frame is incomplete.
+    incomplete_since: Option<Instant>,
+    /// It is in the round of those that have something.
+    waits: bool,
+}
+
+/// What the predecessor still hands over: the connection that is arriving, with the bytes to come of it.
+struct Predecessor {
+    carrier: Socket,
+    /// No row: there was no place for it, its bytes are dropped.
+    arriving: Option<(Option<usize>, usize)>,
+}
+
+/// A listener and its connections.
+pub struct Ingress {
+    poller: Poller,
+    listener: Socket,
+    connections: Box<[Option<Connection>]>,
+    buffers: Arena,
+    open: usize,
+    /// The connections that have something, in their turn. Made with room for all.
+    round: VecDeque<u32>,
+    /// Given up for a moment where descriptors run out, to take a connection in and refuse it.
+    spare: Option<File>,
+    frame_bytes_max: usize,
+    config: config::Ingress,
+    predecessor: Option<Predecessor>,
+    successor: Option<Socket>,
+    counters: RArc<ChannelCounters>,
+}
+
+impl Ingress {
+    /// Adopts the predecessor's listener where it has the address asked for, or listens anew.
+    ///
+    /// # Errors
+    /// One sentence: what stands in the way.
+    pub fn open(
+        spec: &ChannelSpec,
+        config: &config::Ingress,
+        inherited: Option<Socket>,
+    ) -> Result<Self, PluginError> {
+        let system = |what: &str, error: &io::Error| {
+            PluginError::system(format!("tcp channel \"{}\": {what}", spec.name), error)
+        };
+        let adopted = inherited.and_then(|carrier| adopt(carrier, config.bind));
+        let (listener, predecessor) = match adopted {
+            Some((listener, carrier)) => (listener, Some(Predecessor { carrier, arriving: None })),
+            None => {
+                let listening = listen(config.bind);
+                (listening.map_err(|e| system(&format!("cannot listen on {}", config.bind), &e))?, None)
+            }
+        };
+        if let Some(bytes) = config.receive_buffer {
+            // Connections inherit it (tcp(7)).
+            let sized = resize_buffer(listener.as_fd(), Buffer::Receive, bytes);
+            sized.map_err(|error| system("the kernel's buffer cannot be sized", &error))?;
+        }
+        let frame_bytes_max = spec.event_bytes_max.min(FRAME_BYTES_MAX) as usize;
+        let buffer_bytes = (HEAD_BYTES + frame_bytes_max).max(READ_BYTES_MIN).next_multiple_of(PAGE_BYTES);
+        let buffers = Arena::new(config.connections, buffer_bytes)
+            .map_err(|error| system("the connections' buffers cannot be reserved", &error))?;
+        let poller = Poller::new().map_err(|error| system("cannot make an epoll descriptor", &error))?;
+        let watched = poller.watch(listener.as_fd(), LISTENER);
+        watched.map_err(|error| system("cannot watch the listener", &error))?;
+        if let Some(Predecessor { carrier, .. }) = &predecessor {
+            let watched = poller.watch(carrier.as_fd(), PREDECESSOR);
+            watched.map_err(|error| system("cannot watch the predecessor", &error))?;
+        }
+        Ok(Ingress {
+            poller,
+            listener,
+            connections: (0..config.connections).map(|_| None).collect(),
+            buffers,
+            open: 0,
+            round: VecDeque::with_capacity(config.connections),
+            spare: File::open("/dev/null").ok(),
+            frame_bytes_max,
+            config: config.clone(),
+            predecessor,
+            successor: None,
+            counters: spec.counters.clone(),
+        })
+    }
+
+    pub fn readiness(&self) -> RawFd {
+        self.poller.readiness()
+    }
+
+    pub fn address(&self) -> String {
+        match self.listener.local_addr().ok().and_then(|address| address.as_socket()) {
+            Some(address) => format!("tcp://{address}"),
+            None => format!("tcp://{}", self.config.bind),
+        }
+    }
+
+    pub fn recv_batch(&mut self, slots: &mut [RxSlot<'_>]) -> io::Result<usize> {
+        let rang = self.look()?;
+        let mut filled = 0;
+        // Every turn fills a slot or takes a connection out of the round.
+        while filled < slots.len()
+            && let Some(row) = self.round.pop_front()
+        {
+            let part = (slots.len() - filled).div_ceil(self.round.len() + 1);
+            let (frames, has_more) = self.turn(row as usize, &mut slots[filled..filled + part]);
+            filled += frames;
+            if let Some(connection) = &mut self.connections[row as usize] {
+                connection.waits = has_more;
+                if has_more {
+                    self.round.push_back(row);
+                }
+            }
+        }
+        if rang {
+            self.close_the_slow();
+        }
+        self.poller.flag(!self.round.is_empty());
+        if filled > 0 { Ok(filled) } else { Err(io::ErrorKind::WouldBlock.into()) }
+    }
+
+    pub fn take_over(&mut self) -> RawFd {
+        let Ok((near, far)) = handover::pair() else { return -1 };
+        if handover::send(&near, self.listener.as_fd(), &[], 0, || false).is_err() {
+            return -1;
+        }
+        self.successor = Some(near);
+        OwnedFd::from(far).into_raw_fd()
+    }
+
+    /// Hands every connection to the successor, where there is one, and closes what is left.
+    pub fn close(&mut self, deadline_ns: u64) {
+        self.take_in(usize::MAX);
+        let successor = self.successor.take();
+        for row in 0..self.connections.len() {
+            let Some(connection) = self.connections[row].take() else { continue };
+            self.poller.forget(connection.socket.as_fd());
+            let Some(near) = &successor else { continue };
+            let unread = connection.assembly.unread(self.buffers.row(row));
+            let wait = || wait_for_room(near, deadline_ns);
+            let socket = connection.socket.as_fd();
+            if handover::send(near, socket, unread, connection.assembly.skip(), wait).is_err() {
+                break;
+            }
+        }
+        self.open = 0;
+        self.round.clear();
+        self.counters.connections.set(0);
+    }
+
+    /// Notes who has something, takes in who is new; whether the timer rang.
+    fn look(&mut self) -> io::Result<bool> {
+        let mut rang = false;
+        for at in 0..self.poller.look()? {
+            match self.poller.token(at) {
+                None => {}
+                Some(token) if Poller::is_timer(token) => {
+                    self.poller.rang();
+                    rang = true;
+                }
+                Some(LISTENER) => (0..NEW_PER_CALL).for_each(|_| self.accept()),
+                Some(PREDECESSOR) => self.take_in(NEW_PER_CALL),
+                Some(row) => self.has_something(row as usize),
+            }
+        }
+        Ok(rang)
+    }
+
+    fn has_something(&mut self, row: usize) {
+        if let Some(Some(connection)) = self.connections.get_mut(row)
+            && !connection.waits
+        {
+            connection.waits = true;
+            self.round.push_back(row as u32);
+        }
+    }
+
+    /// A connection's turn: how many slots it filled, and whether it has more that is read already.
+    fn turn(&mut self, row: usize, slots: &mut [RxSlot<'_>]) -> (usize, bool) {
+        let Some(connection) = &mut self.connections[row] else { return (0, false) };
+        let buffer = self.buffers.row(row);
+        let (mut filled, mut reads_left, mut ends) = (0, READS_PER_TURN, false);
+        while filled < slots.len() {
+            match connection.assembly.next(buffer, self.frame_bytes_max) {
+                Step::Frame(frame) => {
+                    fill(&mut slots[filled], frame);
+                    connection.peer.write(&mut slots[filled]);
+                    filled += 1;
+                }
+                Step::TooLarge => {
+                    fill(&mut slots[filled], &[]);
+                    slots[filled].flags |= RxSlot::TRUNCATED;
+                    connection.peer.write(&mut slots[filled]);
+                    filled += 1;
+                }
+                Step::Broken => {
+                    self.counters.malformed.add(1);
+                    ends = true;
+                    break;
+                }
+                Step::Incomplete if reads_left == 0 => break,
+                Step::Incomplete => {
+                    let room = connection.assembly.room(buffer);
+                    let wanted = room.len();
+                    match read(&connection.socket, room) {
+                        Ok(0) => {
+                            // What ends within a frame was cut.
+                            self.counters.malformed.add(u64::from(!connection.assembly.is_between_frames()));
+                            ends = true;
+                            break;
+                        }
+                        Ok(bytes) => {
+                            connection.assembly.read(bytes);
+                            reads_left = if bytes < wanted { 0 } else { reads_left - 1 };
+                        }
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                        Err(_) => {
+                            ends = true;
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        if ends {
+            self.end(row);
+            return (filled, false);
+        }
+        let has_more = connection.assembly.has_more(buffer, self.frame_bytes_max);
+        if has_more || connection.assembly.is_between_frames() {
+            connection.incomplete_since = None;
+        } else {
+            if filled > 0 || connection.incomplete_since.is_none() {
+                connection.incomplete_since = Some(Instant::now());
+            }
+            self.poller.ring_in(self.config.frame_timeout);
+        }
+        (filled, has_more)
+    }
+
+    /// Closes the connections whose frame takes too long.
+    fn close_the_slow(&mut self) {
+        let (now, limit) = (Instant::now(), self.config.frame_timeout);
+        let mut oldest = None;
+        for row in 0..self.connections.len() {
+            let Some(Some(since)) = self.connections[row].as_ref().map(|c| c.incomplete_since) else {
+                continue;
+            };
+            let waited = now.saturating_duration_since(since);
+            // One that has something now is heard first.
+            let waits = self.connections[row].as_ref().is_some_and(|connection| connection.waits);
+            if waited >= limit && !waits {
+                self.counters.refused.add(1);
+                self.end(row);
+            } else {
+                oldest = oldest.max(Some(waited));
+            }
+        }
+        if let Some(waited) = oldest {
+            self.poller.ring_in(limit.saturating_sub(waited));
+        }
+    }
+
+    fn end(&mut self, row: usize) {
+        if self.connections[row].take().is_some() {
+            self.open -= 1;
+            self.counters.connections.set(self.open as u64);
+        }
+    }
+
+    fn accept(&mut self) {
+        let accept = |listener: &Socket| listener.accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
+        match accept(&self.listener) {
+            Ok((socket, _)) => {
+                self.add(socket, Assembly::default());
+            }
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                self.spare = None;
+                drop(accept(&self.listener));
+                self.spare = File::open("/dev/null").ok();
+                self.counters.refused.add(1);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Takes a connection into the table, and says where; where there is no place it is closed and counted
+    /// as refused.
+    fn add(&mut self, socket: Socket, assembly: Assembly) -> Option<usize> {
+        let set_up = || -> io::Result<Peer> {
+            keep_alive(&socket, self.config.keepalive)?;
+            let peer = socket.peer_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
+            Ok(Peer::new(peer))
+        };
+        let free = self.connections.iter().position(Option::is_none);
+        let (Some(row), Ok(peer)) = (free, set_up()) else {
+            self.counters.refused.add(1);
+            return None;
+        };
+        let socket = OwnedFd::from(socket);
+        self.connections[row] =
+            Some(Connection { socket, peer, assembly, incomplete_since: None, waits: false });
+        self.open += 1;
+        self.counters.connections.set(self.open as u64);
+        // With bytes still to come from the predecessor it is watched when they are here.
+        if assembly == Assembly::default() && !self.watch(row) {
+            return None;
+        }
+        Some(row)
+    }
+
+    /// Watches a connection; where that is refused it is closed and counted.
+    fn watch(&mut self, row: usize) -> bool {
+        let Some(Some(connection)) = self.connections.get(row) else { return false };
+        let watched = self.poller.watch(connection.socket.as_fd(), row as u64).is_ok();
+        if !watched {
+            self.counters.refused.add(1);
+            self.end(row);
+        }
+        watched
+    }
+
+    /// Takes in up to `most` connections of the predecessor, as far as they are here.
+    fn take_in(&mut self, most: usize) {
+        let Some(mut predecessor) = self.predecessor.take() else { return };
+        for _ in 0..most {
+            match self.take_in_one(&mut predecessor) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    // It has closed; of a connection that came in part the rest is lost.
+                    if let Some((Some(row), _)) = predecessor.arriving {
+                        self.end(row);
+                    }
+                    return;
+                }
+            }
+        }
+        self.predecessor = Some(predecessor);
+    }
+
+    fn take_in_one(&mut self, predecessor: &mut Predecessor) -> io::Result<()> {
+        let (row, mut missing) = match predecessor.arriving {
+            Some(arriving) => arriving,
+            None => {
+                let record = handover::receive(&predecessor.carrier)?;
+                let fits = record.unread <= self.buffers.row_bytes();
+                let assembly = Assembly::resumed(if fits { record.unread } else { 0 }, record.skip);
+                let socket = Socket::from(record.descriptor);
+                let usable = fits && is_tcp(&socket) && socket.set_nonblocking(true).is_ok();
+                (if usable { self.add(socket, assembly) } else { None }, record.unread)
+            }
+        };
+        while missing > 0 {
+            predecessor.arriving = Some((row, missing));
+            let mut nowhere = [0; PAGE_BYTES];
+            let place = match (row, self.connections.get(row.unwrap_or(usize::MAX))) {
+                (Some(row), Some(Some(connection))) => {
+                    let end = connection.assembly.unread_bytes();
+                    &mut self.buffers.row(row)[end - missing..end]
+                }
+                _ => {
+                    let most = missing.min(nowhere.len());
+                    &mut nowhere[..most]
+                }
+            };
+            match read(&predecessor.carrier, place)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                bytes => missing -= bytes,
+            }
+        }
+        predecessor.arriving = None;
+        if let Some(row) = row {
+            let resumed = matches!(&self.connections[row], Some(c) if c.assembly != Assembly::default());
+            if !resumed || self.watch(row) {
+                self.has_something(row);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn fill(slot: &mut RxSlot<'_>, frame: &[u8]) {
+    slot.reset();
+    let buffer = slot.buffer_mut();
+    let fits = frame.len().min(buffer.len());
+    buffer[..fits].copy_from_slice(&frame[..fits]);
+    slot.set_len(frame.len());
+}
+
+fn read(socket: &impl AsRawFd, room: &mut [u8]) -> io::Result<usize> {
+    let (fd, flags) = (socket.as_raw_fd(), libc::MSG_DONTWAIT);
+    // SAFETY: the buffer is live and of the length given.
+    let read = unsafe { libc::recv(fd, room.as_mut_ptr().cast(), room.len(), flags) };
+    usize::try_from(read).map_err(|_| io::Error::last_os_error())
+}
+
+/// Waits until the successor has taken something, or the deadline (CLOCK_MONOTONIC) is over.
+fn wait_for_room(near: &Socket, deadline_ns: u64) -> bool {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the time is live for the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32);
+    let left = Duration::from_nanos(deadline_ns).saturating_sub(now).as_millis();
+    let mut asked = libc::pollfd { fd: near.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one live entry.
+    left > 0 && unsafe { libc::poll(&raw mut asked, 1, left.min(1000) as i32) } > 0
+}
+
+fn listen(bind: SocketAddr) -> io::Result<Socket> {
+    let socket = new_socket(bind)?;
+    // What a former node left in TIME_WAIT does not keep this one from listening.
+    socket.set_reuse_address(true)?;
+    if bind.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&bind.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+/// The listener of a predecessor, where it listens at that address, and the socket that the rest comes by.
+fn adopt(carrier: Socket, bind: SocketAddr) -> Option<(Socket, Socket)> {
+    if !handover::is_carrier(&carrier) {
+        return None;
+    }
+    let listener = Socket::from(handover::receive(&carrier).ok()?.descriptor);
+    let local = listener.local_addr().ok()?.as_socket()?;
+    let same = local.ip() == bind.ip() && (bind.port() == 0 || local.port() == bind.port());
+    let listens = is_tcp(&listener) && listener.is_listener().ok()?;
+    (same && listens && listener.set_nonblocking(true).is_ok()).then_some((listener, carrier))
+}
