@@ -149,8 +149,10 @@ impl Flows {
         assert!(self.press.sent() > 500 && self.raw.sent() > 250, "hardly anything flowed");
         let (press, done) =
             (node.wait_for_rest("press", self.press.sent()), node.wait_for_rest("done", self.raw.sent()));
-        println!("{} and {} events: press {press:?}, done {done:?}", self.press.sent(), self.raw.sent());
-        println!("raw {:?}", node.topic("raw"));
+        let raw = node.topic("raw");
+        for (name, figures) in [("press", &press), ("raw", &raw), ("done", &done)] {
+            assert_eq!(figures.dropped_whole(), 0, "{name}: {figures:?}");
+        }
         assert_eq!(node.channel_count("press/in/1", "KernelDropped"), 0);
         self.press_out.wait_for(self.press.sent()).assert_exact(1, self.press.sent());
         self.done_out.wait_for(self.raw.sent()).assert_exact(2, self.raw.sent());
