@@ -50,26 +50,34 @@ impl Restarts {
         self.entries.values().all(|entry| entry.due.is_none())
     }
 
-    /// Whether somebody's time has come; everybody whose time has come is served.
-    fn take_due(&mut self, now: Instant) -> bool {
-        let mut any = false;
-        for entry in self.entries.values_mut().filter(|entry| entry.due.is_some_and(|due| due <= now)) {
+    /// Those whose time has come.
+    fn take_due(&mut self, now: Instant) -> Vec<String> {
+        let due = self.entries.iter_mut().filter(|(_, entry)| entry.due.is_some_and(|due| due <= now));
+        due.map(|(name, entry)| {
             entry.due = None;
-            any = true;
-        }
-        any
+            name.clone()
+        })
+        .collect()
     }
 }
 
 impl Controller {
     /// Opens again what failed, where its time has come.
     pub(crate) fn restart_failed(&mut self) {
-        if self.draining || !self.restarts.take_due(Instant::now()) {
+        if self.draining {
+            return;
+        }
+        let due = self.restarts.take_due(Instant::now());
+        if due.is_empty() {
             return;
         }
         let wiring = self.wiring.clone();
         if let Err(refusal) = self.bring_into_force(wiring, Strictness::Part) {
             self.say(LogLevel::ERROR, "wiring", &refusal.message);
+        }
+        // What could not be opened, for want of a descriptor perhaps, is tried again.
+        for name in due.iter().filter(|name| self.failed.contains_key(*name)) {
+            self.restarts.ask(name);
         }
     }
 }
@@ -82,11 +90,11 @@ mod tests {
     fn each_failure_waits_twice_as_long_as_the_one_before() {
         let mut restarts = Restarts::default();
         restarts.ask("a");
-        assert!(!restarts.take_due(Instant::now()));
-        assert!(restarts.take_due(Instant::now() + FIRST));
+        assert!(restarts.take_due(Instant::now()).is_empty());
+        assert_eq!(restarts.take_due(Instant::now() + FIRST), ["a"]);
         assert!(restarts.is_empty());
         restarts.ask("a");
-        assert!(!restarts.take_due(Instant::now() + FIRST));
-        assert!(restarts.take_due(Instant::now() + FIRST * 2));
+        assert!(restarts.take_due(Instant::now() + FIRST).is_empty());
+        assert_eq!(restarts.take_due(Instant::now() + FIRST * 2), ["a"]);
     }
 }

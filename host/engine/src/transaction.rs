@@ -322,6 +322,7 @@ impl Drafting<'_> {
             let cell = Arc::new(LaneCell::new(Source {
                 channel: opened.channel,
                 id: id as u32,
+                descriptor,
                 topic: at as u32,
                 format: spec.format,
                 batch: 1,

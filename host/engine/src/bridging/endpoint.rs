@@ -13,6 +13,8 @@ pub struct Source {
     pub channel: ChannelBox,
     /// Its id on this lane.
     pub id: u32,
+    /// The descriptor that says when it has something.
+    pub descriptor: i32,
     /// The topic's index.
     pub topic: u32,
     /// The layout of its frames.

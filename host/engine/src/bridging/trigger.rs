@@ -9,12 +9,14 @@ use super::endpoint::Source;
 use crate::lane::order::LaneNotice;
 use crate::lane::ownership::{Disowned, Doing};
 use crate::lane::state::{InCall, LaneState};
-use crate::lane::tables::TopicEntry;
+use crate::lane::tables::{TopicEntry, token};
 use crate::stats::{self, Reason};
 use crate::system::clock::{monotonic_ns, realtime_ns};
 
 /// Calls in a row that may bring nothing although the descriptor was ready.
 const BARREN_MAX: u32 = 1000;
+/// How long a channel rests that brought nothing so often.
+const REST_NS: u64 = 10_000_000;
 
 /// A frame taken apart, still in the receive buffer.
 struct Arrival<'a> {
@@ -52,12 +54,18 @@ impl LaneState {
         match answer {
             AGAIN | 0 => {
                 source.batch = 1;
-                self.count_barren(source);
+                source.barren = source.barren.saturating_add(1);
+                if source.barren >= BARREN_MAX {
+                    self.rest(source);
+                }
             }
             PANICKED => self.fail_source(source, stats::PANICKED),
             error if error < 0 => {
                 source.stats.errors.add(1);
-                self.count_barren(source);
+                source.barren = source.barren.saturating_add(1);
+                if source.barren >= BARREN_MAX {
+                    self.fail_source(source, stats::PANICKED);
+                }
             }
             count => {
                 source.barren = 0;
@@ -191,10 +199,28 @@ impl LaneState {
     }
 
     /// A descriptor that stays ready while nothing comes would keep the lane from ever waiting.
-    fn count_barren(&mut self, source: &mut Source) {
-        source.barren += 1;
-        if source.barren >= BARREN_MAX {
-            self.fail_source(source, stats::PANICKED);
+    /// A channel that is ready and brings nothing, over and over (strangers who connect and say nothing, or
+    /// a fault of its own), is looked at no more for a moment, so that it does not take the lane's CPU.
+    fn rest(&mut self, source: &Source) {
+        if source.descriptor >= 0 && self.resting.has_room() {
+            self.shared.place.rest(source.descriptor, token::source(source.id));
+            self.resting.push_once(source.id);
+            if self.rested_at_ns == 0 {
+                self.rested_at_ns = self.now + REST_NS;
+            }
+        }
+    }
+
+    /// Channels that have rested are looked at again.
+    pub(crate) fn end_rest(&mut self) {
+        if self.rested_at_ns == 0 || monotonic_ns() < self.rested_at_ns {
+            return;
+        }
+        self.rested_at_ns = 0;
+        while let Some(id) = self.resting.pop() {
+            if let Some(source) = self.source(id).filter(|source| !source.failed) {
+                self.shared.place.end_rest(source.descriptor, token::source(id));
+            }
         }
     }
 

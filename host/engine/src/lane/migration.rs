@@ -47,6 +47,7 @@ impl LaneState {
         let held: Vec<u32> = std::iter::from_fn(|| self.held.pop()).collect();
         self.held.reserve(ids);
         self.ask_again.reserve(ids);
+        self.resting.reserve(ids);
         self.dirty.reserve(ids.saturating_sub(self.dirty.len()));
         for (topic, share) in &tables.shares {
             self.queue.set_topic(*topic, share);

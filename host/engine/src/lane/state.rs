@@ -69,6 +69,11 @@ impl OnceList {
         }
     }
 
+    /// Whether it takes one more.
+    pub fn has_room(&self) -> bool {
+        self.ids.len() < self.ids.capacity()
+    }
+
     /// Puts an id back where it is looked at last.
     pub fn push_front(&mut self, id: u32) {
         if self.ids.len() < self.ids.capacity() {
@@ -207,6 +212,9 @@ pub struct LaneState {
     pub(crate) heads: Box<[u8]>,
     pub(crate) dirty: Vec<u32>,
     pub(crate) ask_again: OnceList,
+    /// Sources that brought nothing too often, and when they are looked at again; 0: there is none.
+    pub(crate) resting: OnceList,
+    pub(crate) rested_at_ns: u64,
     /// Topics on hold.
     pub(crate) held: OnceList,
     pub(crate) rings: LaneRings,
@@ -253,6 +261,8 @@ impl LaneState {
             heads: vec![0; BATCH_MAX * ENVELOPE_BYTES_MAX].into(),
             dirty: Vec::with_capacity(parts.ids),
             ask_again: OnceList::new(parts.ids),
+            resting: OnceList::new(parts.ids),
+            rested_at_ns: 0,
             held: OnceList::new(parts.ids),
             rings: parts.rings,
             ports: parts.ports,

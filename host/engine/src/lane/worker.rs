@@ -51,6 +51,7 @@ impl LaneState {
         if let Some((number, port)) = self.shared.take_next_port() {
             self.replace_port(*number as usize, port)?;
         }
+        self.end_rest();
         let ready = self.wait();
         let mut looked = 0;
         while looked < ready {
@@ -80,6 +81,9 @@ impl LaneState {
             if !self.ask_again.is_empty() {
                 let again = monotonic_ns() + ASK_AGAIN_NS;
                 at = if at == 0 { again } else { at.min(again) };
+            }
+            if self.rested_at_ns != 0 {
+                at = if at == 0 { self.rested_at_ns } else { at.min(self.rested_at_ns) };
             }
             (at != 0).then(|| at.saturating_sub(monotonic_ns()))
         };

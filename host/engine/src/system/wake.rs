@@ -2,7 +2,7 @@
 //! system call only where somebody sleeps.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
@@ -61,6 +61,27 @@ impl WaitingPlace {
             }
         }
         Ok(())
+    }
+
+    /// Reports a readable descriptor once more and then no longer, whatever becomes of it, until
+    /// [`end_rest`](Self::end_rest). One that is not watched stays so.
+    pub fn rest(&self, descriptor: RawFd, token: u64) {
+        self.change_readable(descriptor, token, epoll::EventFlags::IN | epoll::EventFlags::ONESHOT);
+    }
+
+    /// Reports it again, level-triggered.
+    pub fn end_rest(&self, descriptor: RawFd, token: u64) {
+        self.change_readable(descriptor, token, epoll::EventFlags::IN);
+    }
+
+    fn change_readable(&self, descriptor: RawFd, token: u64, flags: epoll::EventFlags) {
+        if descriptor < 0 {
+            return;
+        }
+        // SAFETY: the caller's source is in use, and owns the descriptor for as long.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+        // ENOENT: the controller has taken it out, the source is about to go.
+        let _ = epoll::modify(&self.set, descriptor, epoll::EventData::new_u64(token), flags);
     }
 
     /// Stops watching a descriptor; one that is not watched is no error.
