@@ -88,7 +88,7 @@ pub enum Verb {
     /// Take no more events, finish those that are queued, and report the counts
     #[command(after_help = "EXAMPLES\n  temposctl drain\n  temposctl drain --limit 500ms")]
     Drain {
-        /// How long to finish; what is left then is counted as dropped
+        /// How long to finish; what is left then is told in the report
         #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
         limit: Duration,
     },
