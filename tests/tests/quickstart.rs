@@ -22,7 +22,8 @@ fn the_quickstart_sends_real_events_through_and_accounts_for_each() {
             .lines()
             .rfind(|line| line.starts_with(level) && line.split_whitespace().count() > 8)
             .unwrap_or_else(|| panic!("no account of {level}:\n{said}"));
-        let figures: Vec<u64> = row.split_whitespace().skip(1).take(5).map(|word| word.parse().expect("a figure")).collect();
+        let figures: Vec<u64> =
+            row.split_whitespace().skip(1).take(5).map(|word| word.parse().expect("a figure")).collect();
         let [sent, received, lost, counted, _reordered] = figures[..] else { panic!("{row}") };
         assert!(sent >= 2000 && received > 0, "{row}");
         assert_eq!(sent, received + lost, "{row}");
