@@ -140,16 +140,20 @@ impl Ingress {
         let rang = self.look()?;
         let mut filled = 0;
         // Every turn fills a slot or takes a connection out of the round.
-        while filled < slots.len()
-            && let Some(row) = self.round.pop_front()
-        {
-            let part = (slots.len() - filled).div_ceil(self.round.len() + 1);
-            let (frames, has_more) = self.turn(row as usize, &mut slots[filled..filled + part]);
-            filled += frames;
-            if let Some(connection) = &mut self.connections[row as usize] {
-                connection.waits = has_more;
-                if has_more {
-                    self.round.push_back(row);
+        while filled < slots.len() && !self.round.is_empty() {
+            for turns_left in (1..=self.round.len()).rev() {
+                let part = (slots.len() - filled).div_ceil(turns_left);
+                if part == 0 {
+                    break;
+                }
+                let Some(row) = self.round.pop_front() else { break };
+                let (frames, has_more) = self.turn(row as usize, &mut slots[filled..filled + part]);
+                filled += frames;
+                if let Some(connection) = &mut self.connections[row as usize] {
+                    connection.waits = has_more;
+                    if has_more {
+                        self.round.push_back(row);
+                    }
                 }
             }
         }
