@@ -217,19 +217,28 @@ fn a_typing_mistake_is_named_with_its_line_and_what_was_meant() {
     flow.end_whole();
 }
 
-/// Scripts that run wild or break off, and what the refusal must hold.
+/// Scripts that run wild or break off, and what the refusal must hold: on a busy machine the end of the time
+/// may come before another end.
 const WILD: [(&str, &str, &str); 10] = [
     ("loop", "while true do end", "stopped"),
     ("protected-loop", "while true do pcall(function() while true do end end) end", "stopped"),
     ("coroutine", "coroutine.wrap(function() while true do end end)()", "stopped"),
-    ("memory", "local t = {} while true do t[#t + 1] = string.rep('x', 20000000) .. #t end", "memory"),
+    (
+        "memory",
+        "local t = {} while true do t[#t + 1] = string.rep('x', 20000000) .. #t end",
+        "memory|stopped",
+    ),
     ("pattern", "string.find(string.rep('a', 100000), string.rep('a*', 100) .. 'b')", "stopped"),
-    ("recursion", "local function f() return 1 + f() end f()", "recursion"),
+    ("recursion", "local function f() return 1 + f() end f()", "recursion|stopped"),
     ("shell", "os.execute('true')", "os"),
     ("bytecode", "load(string.char(27) .. 'Lua')()", "load"),
     ("half-way", "tempos.topic 'half' { qos = 'strict' } error('enough')", "enough"),
     ("syntax", "tempos.topic 'half' {", "unexpected symbol"),
 ];
+
+fn holds(said: &str, words: &str) -> bool {
+    words.split('|').any(|word| said.contains(word))
+}
 
 #[test]
 fn scripts_that_run_wild_change_nothing_and_cost_nobody_else() {
@@ -247,7 +256,7 @@ fn scripts_that_run_wild_change_nothing_and_cost_nobody_else() {
     };
     for (name, lua, words) in WILD {
         let said = refusal(&call(&node, "ApplyText", &["ss", name, lua]));
-        assert!(said.contains(name) && said.contains(words), "{name}: {said}");
+        assert!(said.contains(name) && holds(&said, words), "{name}: {said}");
         assert_eq!((node.generation(), topics()), (before, vec![String::from("good")]), "{name}");
     }
     // The same by saving files.
@@ -257,7 +266,7 @@ fn scripts_that_run_wild_change_nothing_and_cost_nobody_else() {
         let rejected = eventually(&format!("the refusal of {name}"), || {
             signals.named("WiringRejected").get(WILD.len() + at).cloned()
         });
-        assert!(rejected[0].as_str().is_some_and(|said| said.contains(words)), "{name}: {rejected:?}");
+        assert!(rejected[0].as_str().is_some_and(|said| holds(said, words)), "{name}: {rejected:?}");
         assert_eq!((node.generation(), topics()), (before, vec![String::from("good")]), "{name}");
     }
     node.save_wiring(&good);
