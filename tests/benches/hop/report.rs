@@ -125,18 +125,29 @@ impl Report {
     /// Starts, and nodes at rest.
     pub fn starts(&mut self, results: &[StartResult]) {
         let mut text = format!(
-            "\nStart to READY, and a node at rest\n{:<42} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7} {:>7} {:>7}\n",
-            "", "ms p50", "ms min", "ms max", "RSS MiB", "anon MiB", "lock MiB", "wakes/s", "cpu %", "others"
+            "\nStart to READY, and a node at rest\n{:<42} {:>9} {:>9} {:>9} {:>7} {:>9} {:>9} {:>9} {:>7} {:>7} {:>7}\n",
+            "",
+            "ms p50",
+            "ms min",
+            "ms max",
+            "cpu ms",
+            "RSS MiB",
+            "anon MiB",
+            "lock MiB",
+            "wakes/s",
+            "cpu %",
+            "others"
         );
         let mib = |kib: u64| kib as f64 / 1024.0;
         for of in results {
             let _ = writeln!(
                 text,
-                "{:<42} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>9.1} {:>7.1} {:>7.3} {:>7.2}",
+                "{:<42} {:>9.1} {:>9.1} {:>9.1} {:>7.0} {:>9.1} {:>9.1} {:>9.1} {:>7.1} {:>7.3} {:>7.2}",
                 of.name,
                 of.median_ms(),
                 of.ready_ms.first().copied().unwrap_or(0.0),
                 of.ready_ms.last().copied().unwrap_or(0.0),
+                of.cpu_ms,
                 mib(of.rest.resident_kib),
                 mib(of.rest.anonymous_kib),
                 mib(of.rest.locked_kib),
@@ -151,7 +162,7 @@ impl Report {
             .iter()
             .map(|of| {
                 json!({
-                    "name": of.name, "ready_ms": of.ready_ms, "resident_kib": of.rest.resident_kib,
+                    "name": of.name, "ready_ms": of.ready_ms, "ready_cpu_ms": of.cpu_ms, "resident_kib": of.rest.resident_kib,
                     "anonymous_kib": of.rest.anonymous_kib, "file_kib": of.rest.file_kib,
                     "locked_kib": of.rest.locked_kib, "wakeups_per_second": of.rest.wakeups_per_second,
                     "cpu_percent": of.rest.cpu_percent, "threads": of.rest.threads, "others_cpus": of.others,

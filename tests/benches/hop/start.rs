@@ -11,7 +11,7 @@ use tempos_tests::NodeSetup;
 use tempos_tests::built::{plugin_folders, profile_folder, source_root};
 use tempos_tests::setup::drop_plugin;
 
-use crate::machine::Watch;
+use crate::machine::{Watch, cpu_ns_with_children};
 use crate::options::Options;
 use crate::rest::Rest;
 use crate::summary::median;
@@ -28,6 +28,9 @@ pub struct StartResult {
     pub name: String,
     /// Milliseconds to READY, sorted.
     pub ready_ms: Vec<f64>,
+    /// Milliseconds of CPU time until then, of the node and of the children that tried its plugins: what a
+    /// busy machine does not change. Two CPUs share it.
+    pub cpu_ms: f64,
     /// What the last one needed at rest.
     pub rest: Rest,
     /// CPUs that others used during the starts.
@@ -63,6 +66,7 @@ pub fn run(options: &Options) -> Vec<StartResult> {
 fn start(name: String, more: &[PathBuf], wiring: &str, options: &Options) -> StartResult {
     let watch = Watch::begin(Vec::new());
     let mut ready_ms = Vec::new();
+    let mut cpu_ms = Vec::new();
     let mut others = 0.0;
     let mut rest = Rest::default();
     for number in 1..=options.starts {
@@ -75,13 +79,15 @@ fn start(name: String, more: &[PathBuf], wiring: &str, options: &Options) -> Sta
         let begin = Instant::now();
         let mut node = setup.start_as(command);
         ready_ms.push(begin.elapsed().as_secs_f64() * 1000.0);
+        let pid = node.daemon().pid();
+        cpu_ms.push(cpu_ns_with_children(pid) as f64 / 1e6);
         if number == options.starts {
             others = watch.others();
-            rest = Rest::of(node.daemon().pid());
+            rest = Rest::of(pid);
         }
     }
     ready_ms.sort_by(f64::total_cmp);
-    StartResult { name, ready_ms, rest, others }
+    StartResult { name, ready_ms, cpu_ms: median(&cpu_ms), rest, others }
 }
 
 impl StartResult {
