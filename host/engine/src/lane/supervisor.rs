@@ -18,6 +18,10 @@ const LOOK_NS: u64 = 50_000_000;
 const REST_NS: u64 = 1_000_000_000;
 const DEMOTE_AFTER_NS: u64 = 200_000_000;
 const DISOWN_AFTER_NS: u64 = 500_000_000;
+/// CPU time within one call from which on nobody counts as starved: a lane's owner, and a function whose
+/// deadline is shorter than that.
+const LANE_BUDGET_NS: u64 = 100_000_000;
+const FUNCTION_BUDGET_NS: u64 = 20_000_000;
 /// How far past its deadline a function is demoted, and loses its worker.
 const FUNCTION_GRACE_NS: u64 = 10_000_000;
 const FUNCTION_DISOWN_NS: u64 = 300_000_000;
@@ -177,10 +181,22 @@ impl Watched {
         }
     }
 
-    /// A thread that could run but gets no CPU is not stuck. Asleep in a plugin it is.
+    /// A thread that could run but gets no CPU is not stuck. Asleep in a plugin it is; and so is one that has
+    /// used up in this call what the call may take at most: it may get little because it was demoted for it.
     fn is_starved(&self, thread: ThreadId, stuck_ns: u64) -> bool {
         let Some(usage) = scheduling::usage(thread) else { return false };
         let used = scheduling::cpu_time_ns(thread).saturating_sub(self.cpu_ns);
-        usage.state == b'R' && used < stuck_ns / 4
+        usage.state == b'R' && used < stuck_ns / 4 && used < self.budget_ns()
+    }
+
+    /// The CPU time that one call may take at most.
+    fn budget_ns(&self) -> u64 {
+        match &self.ward {
+            Ward::Lane(_) => LANE_BUDGET_NS,
+            Ward::Function(function) => {
+                let deadline_ns = function.deadline_ns.load(Ordering::Relaxed);
+                deadline_ns.saturating_sub(self.since_ns).max(FUNCTION_BUDGET_NS)
+            }
+        }
     }
 }

@@ -1,0 +1,131 @@
+//! What no lane uses any more: closed once nothing is under way in it.
+
+use super::*;
+
+/// Something that no lane uses any more, and that may only be closed once nothing is under way in it.
+pub enum Retired {
+    /// A channel.
+    Source(SourcePlan),
+    /// A channel.
+    Outlet(OutletPlan),
+    /// A function, with the time after which it is left alone.
+    Call(CallPlan, Instant),
+}
+
+impl Controller {
+    pub(super) fn retire(
+        &mut self,
+        sources: Vec<SourcePlan>,
+        outlets: Vec<OutletPlan>,
+        calls: Vec<CallPlan>,
+    ) {
+        let limit = Instant::now() + Duration::from_secs(60);
+        self.retired.extend(sources.into_iter().map(Retired::Source));
+        self.retired.extend(outlets.into_iter().map(Retired::Outlet));
+        self.retired.extend(calls.into_iter().map(|call| Retired::Call(call, limit)));
+        self.close_retired();
+    }
+
+    pub(crate) fn retire_outlets(&mut self, outlets: Vec<OutletPlan>) {
+        self.retire(Vec::new(), outlets, Vec::new());
+    }
+
+    pub(super) fn retire_plan(&mut self, plan: LanePlan) {
+        let LanePlan { sources, outlets, calls, .. } = plan;
+        self.retire(
+            sources.into_iter().flatten().collect(),
+            outlets.into_iter().flatten().collect(),
+            calls.into_iter().flatten().collect(),
+        );
+    }
+
+    /// Closes what is no longer used.
+    pub(super) fn close_retired(&mut self) {
+        let soon = crate::system::clock::monotonic_ns() + 100_000_000;
+        let mut waiting = Vec::new();
+        for retired in self.retired.drain(..) {
+            match retired {
+                Retired::Source(plan) => {
+                    // SAFETY: the lane has left the tables that held this cell.
+                    let source = unsafe { plan.cell.get() };
+                    if plan.stats.failed.get() == LOST {
+                        // A lost thread may still be in it.
+                        std::mem::forget(plan);
+                    } else {
+                        source.channel.close(soon);
+                    }
+                }
+                Retired::Outlet(plan) => {
+                    // SAFETY: as above.
+                    let outlet = unsafe { plan.cell.get() };
+                    if plan.stats.failed.get() == LOST {
+                        std::mem::forget(plan);
+                    } else {
+                        outlet.channel.close(soon);
+                    }
+                }
+                Retired::Call(plan, limit) => {
+                    let failed = plan.stats.failed.get() == LOST;
+                    if plan.outstanding.get() == 0 && !failed {
+                        // SAFETY: as above; no job of it is under way.
+                        unsafe { plan.cell.get() }.function.retire(soon);
+                    } else if failed || Instant::now() > limit {
+                        std::mem::forget(plan);
+                    } else {
+                        waiting.push(Retired::Call(plan, limit));
+                    }
+                }
+            }
+        }
+        self.retired = waiting;
+    }
+
+    /// Topics that were removed and have delivered what they held leave for good.
+    pub(super) fn finish_removals(&mut self) {
+        for index in 0..self.lanes.len() {
+            let Some(entry) = &mut self.lanes[index] else { continue };
+            let now = Instant::now();
+            let done: Vec<usize> = entry
+                .plan
+                .topics
+                .iter()
+                .enumerate()
+                .filter_map(|(at, topic)| {
+                    let topic = topic.as_ref()?;
+                    let limit = topic.removed?;
+                    (topic.stats.live.get() == 0 || now > limit).then_some(at)
+                })
+                .collect();
+            if done.is_empty() {
+                continue;
+            }
+            let mut plan = entry.plan.clone();
+            let mut handover = crate::lane::tables::Handover::default();
+            let (mut outlets, mut calls) = (Vec::new(), Vec::new());
+            for at in done {
+                plan.topics[at] = None;
+                for slot in
+                    plan.outlets.iter_mut().filter(|o| o.as_ref().is_some_and(|o| o.topic_index == at as u32))
+                {
+                    outlets.extend(slot.take());
+                }
+                for slot in
+                    plan.calls.iter_mut().filter(|c| c.as_ref().is_some_and(|c| c.topic_index == at as u32))
+                {
+                    calls.extend(slot.take());
+                }
+            }
+            handover.outlets = outlets.iter().map(|o| (Arc::clone(&o.cell), None)).collect();
+            handover.calls = calls.iter().map(|c| (Arc::clone(&c.cell), None)).collect();
+            let tables = plan.tables(&entry.lane.spec, handover);
+            match entry.lane.swap(tables) {
+                Ok(old) => {
+                    drop(old);
+                    entry.plan = plan;
+                    self.retire(Vec::new(), outlets, calls);
+                }
+                Err(tables) => std::mem::forget(tables),
+            }
+        }
+    }
+}
