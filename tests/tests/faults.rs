@@ -41,13 +41,14 @@ fn road(folder: &Path, name: &str, level: &str) -> String {
 /// `faulty` makes the rest of the wiring from the folder's path; what it says of the level comes first.
 fn scene(faulty: impl Fn(&str) -> String) -> Scene {
     let mut setup = NodeSetup::new().plugins(["adapter-unix", "queue-fifo"]).with_bus();
-    for name in ["faulty_adapter", "faulty_queue", "faulty_invoker"] {
-        drop_plugin(&fixture("plugin-faulty", name), &setup.folder().join("plugins"));
-    }
     let folder = setup.folder().to_owned();
-    let lua = faulty(&folder.display().to_string())
-        + &road(&folder, "good", "strict")
-        + &road(&folder, "easy", "best-effort");
+    let faulty = faulty(&folder.display().to_string());
+    if !faulty.is_empty() {
+        for name in ["faulty_adapter", "faulty_queue", "faulty_invoker"] {
+            drop_plugin(&fixture("plugin-faulty", name), &folder.join("plugins"));
+        }
+    }
+    let lua = faulty + &road(&folder, "good", "strict") + &road(&folder, "easy", "best-effort");
     setup = setup.wiring(&lua);
     let (good, easy) = (outlet(&folder.join("good.out")), outlet(&folder.join("easy.out")));
     let out = outlet(&folder.join("bad.out"));
