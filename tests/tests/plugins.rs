@@ -29,6 +29,8 @@ fn road(folder: &Path) -> String {
 /// A node with a flow of numbered events through it.
 fn flowing() -> (Node, Numbered) {
     let setup = NodeSetup::new().plugins(["adapter-unix", "queue-fifo"]).with_bus();
+    // A backtrace of a constructor that panics may take longer than a constructor is given.
+    let setup = setup.environment("RUST_BACKTRACE", "0");
     let lua = road(setup.folder());
     let out = outlet(&setup.folder().join("good.out"));
     let node = setup.wiring(&lua).start();
