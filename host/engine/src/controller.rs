@@ -26,7 +26,7 @@ use crate::plan::{CallPlan, LanePlan, OutletPlan, SourcePlan};
 use crate::plugin::{FolderChange, LogLevel, Plugin, PluginEvent, Registry};
 use crate::restart::Restarts;
 use crate::stats::LOST;
-use crate::system::memory::{Keep, lock_code};
+use crate::system::memory::lock_code;
 use crate::transaction::{Drafting, LaneBefore, LaneDraft, Strictness};
 use crate::wiring::{Channels as _, Wiring};
 

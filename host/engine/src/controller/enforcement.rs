@@ -162,7 +162,7 @@ impl Controller {
     }
 
     /// The lanes' code is locked, so that a branch seldom taken waits for no disk: the plugins that a lane
-    /// uses, the C library, and of the node itself what lies around the lanes' functions.
+    /// uses, the C library, and the node itself.
     pub(super) fn lock_code(&self) {
         if !self.config.lock_memory {
             return;
@@ -179,14 +179,7 @@ impl Controller {
             .map(|plugin| plugin.staged.display().to_string())
             .collect();
         let own = std::env::current_exe().unwrap_or_default().display().to_string();
-        let keep = |path: &str| {
-            if used.contains(path) || path.contains("/libc.so") || path == "[vdso]" {
-                Some(Keep::Whole)
-            } else {
-                (path == own).then_some(Keep::AsUsed)
-            }
-        };
-        lock_code(keep, &crate::lane::code::addresses());
+        lock_code(|path| used.contains(path) || path.contains("/libc.so") || path == "[vdso]" || path == own);
     }
 
     /// Compares what the lanes asked for with what the system granted.

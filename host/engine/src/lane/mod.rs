@@ -6,7 +6,6 @@
 //! neither scripts nor calls, and of plugins only the doors.
 
 pub mod cell;
-pub mod code;
 pub mod handle;
 pub mod migration;
 pub mod order;

@@ -7,7 +7,7 @@ use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::mm::{MapFlags, MlockFlags, ProtFlags, mlock, mlock_with, mmap_anonymous, munlock, munmap};
+use rustix::mm::{MapFlags, ProtFlags, mlock, mmap_anonymous, munlock, munmap};
 
 const PAGE_BYTES: usize = 4096;
 
@@ -125,39 +125,15 @@ pub fn settle_stack(lock: bool) {
     std::hint::black_box(start);
 }
 
-/// How much of a file's code and data is to be locked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// All of it, now.
-    Whole,
-    /// What is used, from its first use on, and all that lies around the addresses given.
-    AsUsed,
-}
-
-/// What is locked on either side of an address.
-const AROUND_BYTES: usize = 256 * 1024;
-
-/// Locks code and data of mapped files, so that the first run of a rarely used branch does not wait for a
-/// disk; `keep` says of a path how much. Refusals are not errors. The answer is how many bytes are locked
-/// now, or will be once they are used.
-pub fn lock_code(keep: impl Fn(&str) -> Option<Keep>, addresses: &[usize]) -> u64 {
+/// Faults in and locks code and data of the mapped files whose path `wanted` accepts, so that the first run
+/// of a rarely used branch waits for no disk and takes no fault. Refusals are not errors. The answer is how
+/// many bytes were locked.
+pub fn lock_code(wanted: impl Fn(&str) -> bool) -> u64 {
     let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return 0 };
     let mut locked = 0;
     for line in maps.lines() {
-        let Some((from, to, writable, path)) = mapping(line) else { continue };
-        let Some(keep) = keep(path) else { continue };
-        let done = if keep == Keep::Whole || writable {
-            lock(from, to)
-        } else {
-            // SAFETY: locking pages changes nothing in them; a mapping that went away meanwhile is ENOMEM.
-            let done = unsafe { mlock_with(from as *mut _, to - from, MlockFlags::ONFAULT) }.is_ok();
-            for address in addresses.iter().filter(|address| (from..to).contains(address)) {
-                let start = address.saturating_sub(AROUND_BYTES).max(from) & !(PAGE_BYTES - 1);
-                lock(start, (address + AROUND_BYTES).min(to));
-            }
-            done
-        };
-        if done {
+        let Some((from, to, path)) = mapping(line) else { continue };
+        if wanted(path) && lock(from, to) {
             locked += (to - from) as u64;
         }
     }
@@ -171,8 +147,8 @@ fn lock(from: usize, to: usize) -> bool {
     unsafe { mlock(from as *mut _, to - from) }.is_ok()
 }
 
-/// A private, readable mapping of proc_pid_maps(5): its bounds, whether it can be written, its path.
-fn mapping(line: &str) -> Option<(usize, usize, bool, &str)> {
+/// A private, readable mapping of proc_pid_maps(5): its bounds and its path.
+fn mapping(line: &str) -> Option<(usize, usize, &str)> {
     // address perms offset dev inode path
     let mut fields = line.splitn(6, ' ');
     let (range, permissions, path) = (fields.next()?, fields.next()?, fields.nth(3)?.trim_start());
@@ -181,7 +157,7 @@ fn mapping(line: &str) -> Option<(usize, usize, bool, &str)> {
     }
     let (from, to) = range.split_once('-')?;
     let address = |text| usize::from_str_radix(text, 16).ok();
-    Some((address(from)?, address(to)?, permissions.contains('w'), path))
+    Some((address(from)?, address(to)?, path))
 }
 
 /// The resident set of this process in KiB (proc_pid_statm(5)).
@@ -210,20 +186,19 @@ mod tests {
     #[test]
     fn mappings_are_read_and_shared_ones_left_alone() {
         let line = "7f3a10000000-7f3a10002000 r-xp 00001000 fe:00 1234   /usr/bin/temposd";
-        assert_eq!(mapping(line), Some((0x7f3a_1000_0000, 0x7f3a_1000_2000, false, "/usr/bin/temposd")));
+        assert_eq!(mapping(line), Some((0x7f3a_1000_0000, 0x7f3a_1000_2000, "/usr/bin/temposd")));
         assert_eq!(mapping("1000-2000 rw-s 00000000 00:01 1 /dev/shm/x"), None);
         assert_eq!(mapping("1000-2000 ---p 00000000 00:00 0"), None);
         assert_eq!(mapping("1000-2000 rw-p 00000000 00:00 0 "), None, "it has no path");
         let spaces = "1000-2000 rw-p 00000000 00:00 1                  /run/a node/x.so";
-        assert_eq!(mapping(spaces), Some((0x1000, 0x2000, true, "/run/a node/x.so")));
+        assert_eq!(mapping(spaces), Some((0x1000, 0x2000, "/run/a node/x.so")));
     }
 
     #[test]
-    fn what_lies_around_an_address_is_locked_at_once() {
-        let own = resident_kib as *const () as usize;
+    fn the_code_of_a_file_is_locked_where_the_system_allows_it() {
         let program = std::env::current_exe().expect("a running test has a path").display().to_string();
         let before = locked_kib();
-        let bytes = lock_code(|path| (path == program).then_some(Keep::AsUsed), &[own]);
+        let bytes = lock_code(|path| path == program);
         // Without the capability and a sufficient limit nothing can be locked, and that is no error.
         if bytes > 0 {
             assert!(locked_kib() > before);
