@@ -151,10 +151,13 @@ fn a_removed_file_takes_its_channels_along_and_they_come_back_with_it() {
     let (numbers, sent) = flow.end();
     assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "an event came out twice or late");
     let came_in = node.property(&topic, "Topic", "EventsIn").as_u64().expect("a number");
-    let lost = sent - numbers.len() as u64;
-    println!("{sent} sent, {came_in} came in, {lost} did not come out");
-    let dropped = node.property(&topic, "Topic", "EventsDropped").to_string();
-    assert!(lost == 0 || dropped != "{}", "{lost} of {sent} events are gone and nothing was counted");
+    println!("{sent} sent, {came_in} came in, {} came out", numbers.len());
+    let dropped = node.property(&topic, "Topic", "EventsDropped");
+    let dropped: u64 =
+        dropped.as_object().expect("a table").values().filter_map(|count| count.as_u64()).sum();
+    assert_eq!(came_in, numbers.len() as u64 + dropped, "what came in came out or was counted");
+    // What was sent in the instant in which a socket closed is lost with it, as on any closed socket.
+    assert!(sent - came_in <= 3, "{sent} sent, {came_in} came in");
 }
 
 #[test]

@@ -57,6 +57,8 @@ pub struct TopicPlan {
 /// An ingress channel on a lane.
 #[derive(Clone)]
 pub struct SourcePlan {
+    /// Its id on the lane.
+    pub id: u32,
     /// The name under which it is shown.
     pub name: String,
     /// Its topic's name.

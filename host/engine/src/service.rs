@@ -224,6 +224,7 @@ impl Controller {
                     .retain(|group| !group.tap || !gone.iter().any(|outlet| outlet.group == group.name));
             }
             let handover = Handover {
+                sources: Vec::new(),
                 outlets: gone.iter().map(|o| (Arc::clone(&o.cell), None)).collect(),
                 calls: Vec::new(),
             };

@@ -314,6 +314,11 @@ impl Drafting<'_> {
 }
 
 impl LaneDraft {
+    /// The lane's ids of the sources that go.
+    pub fn gone_ids(&self) -> Vec<u32> {
+        self.gone_sources.iter().map(|source| source.id).collect()
+    }
+
     /// Closes everything that was opened for it: the transaction was refused.
     pub fn undo(self) {
         let soon = crate::system::clock::monotonic_ns() + 100_000_000;

@@ -96,7 +96,8 @@ impl Controller {
 
     /// Tells one lane. What goes is closed only after the lane has left it.
     pub(super) fn commit(&mut self, mut draft: LaneDraft, index: usize) -> Result<(), String> {
-        let handover = std::mem::take(&mut draft.handover);
+        let mut handover = std::mem::take(&mut draft.handover);
+        handover.sources = draft.gone_ids();
         let tables = draft.plan.tables(&draft.level, handover);
         let Some(queue_plugin) = draft.queue_plugin.take() else { return Ok(()) };
         let name = draft.level.name.clone();

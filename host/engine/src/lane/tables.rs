@@ -61,6 +61,8 @@ pub struct LaneTables {
 /// What changes hands with new tables.
 #[derive(Default)]
 pub struct Handover {
+    /// Sources that go: what their sockets hold already is taken in first.
+    pub sources: Vec<u32>,
     /// Outlets whose waiting events move to their successors: old, new id.
     pub outlets: Vec<(Arc<LaneCell<Outlet>>, Option<u32>)>,
     /// Calls whose waiting events move to their successors: old, new id.

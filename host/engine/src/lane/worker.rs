@@ -161,6 +161,10 @@ impl LaneState {
 
     /// Takes new tables into use: what is queued and what waits moves along.
     fn change_tables(&mut self, tables: *const super::tables::LaneTables) -> Result<(), Disowned> {
+        // SAFETY: the controller keeps them alive until they are acknowledged.
+        for source in unsafe { &(*tables).handover.get().sources } {
+            self.receive_the_rest(*source)?;
+        }
         self.flush_dirty()?;
         let old = self.tables();
         self.tables = tables;
@@ -205,6 +209,23 @@ impl LaneState {
         self.shared.acknowledge_tables();
         self.release_holds()?;
         self.more_queued = self.queued > 0;
+        Ok(())
+    }
+
+    /// Takes in what the socket of a source that goes holds already. Bounded by what a socket may hold.
+    fn receive_the_rest(&mut self, id: u32) -> Result<(), Disowned> {
+        const CALLS_MAX: usize = 65_536;
+        for _ in 0..CALLS_MAX {
+            let Some(source) = self.source(id).filter(|source| !source.failed) else { break };
+            let before = source.stats.frames_received.get();
+            self.receive(id)?;
+            if source.stats.frames_received.get() == before {
+                break;
+            }
+            // What came in goes on, so that the queue does not overflow with what it could have delivered.
+            self.collect()?;
+            self.dispatch()?;
+        }
         Ok(())
     }
 

@@ -68,6 +68,7 @@ impl Drafting<'_> {
             work.draft.opened_sources.push(id);
             used.sources.insert(id);
             work.draft.plan.sources[id] = Some(SourcePlan {
+                id: id as u32,
                 name: spec.name.clone(),
                 topic: topic.name.clone(),
                 spec: spec.clone(),
