@@ -202,7 +202,7 @@ impl LaneState {
     /// A channel that is ready and brings nothing, over and over (strangers who connect and say nothing, or
     /// a fault of its own), is looked at no more for a moment, so that it does not take the lane's CPU.
     fn rest(&mut self, source: &Source) {
-        if source.descriptor >= 0 && self.resting.has_room() {
+        if source.descriptor >= 0 && self.resting.has_room() && !self.resting.holds(source.id) {
             self.shared.place.rest(source.descriptor, token::source(source.id));
             self.resting.push_once(source.id);
             if self.rested_at_ns == 0 {

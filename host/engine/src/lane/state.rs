@@ -69,6 +69,11 @@ impl OnceList {
         }
     }
 
+    /// Whether an id is in it.
+    pub fn holds(&self, id: u32) -> bool {
+        self.ids.contains(&id)
+    }
+
     /// Whether it takes one more.
     pub fn has_room(&self) -> bool {
         self.ids.len() < self.ids.capacity()

@@ -66,7 +66,8 @@ impl WaitingPlace {
     /// Reports a readable descriptor once more and then no longer, whatever becomes of it, until
     /// [`end_rest`](Self::end_rest). One that is not watched stays so.
     pub fn rest(&self, descriptor: RawFd, token: u64) {
-        self.change_readable(descriptor, token, epoll::EventFlags::IN | epoll::EventFlags::ONESHOT);
+        // Errors and hang-ups are always reported; so they are once at the most.
+        self.change_readable(descriptor, token, epoll::EventFlags::ONESHOT);
     }
 
     /// Reports it again, level-triggered.
