@@ -63,8 +63,8 @@ impl WaitingPlace {
         Ok(())
     }
 
-    /// Reports a readable descriptor once more and then no longer, whatever becomes of it, until
-    /// [`end_rest`](Self::end_rest). One that is not watched stays so.
+    /// Reports a readable descriptor no longer, until [`end_rest`](Self::end_rest). One that is not watched
+    /// stays so.
     pub fn rest(&self, descriptor: RawFd, token: u64) {
         // Errors and hang-ups are always reported; so they are once at the most.
         self.change_readable(descriptor, token, epoll::EventFlags::ONESHOT);
