@@ -52,6 +52,12 @@ impl Capabilities {
     pub const ACKNOWLEDGED: u64 = 1 << 5;
     /// It knows who sent a frame and says so in attributes.
     pub const CREDENTIALS: u64 = 1 << 6;
+    /// Its egress channels can be opened so that receivers acknowledge each event, and the host hears of it
+    /// (since 1.1; see [`Channel::receipts`]).
+    pub const RECEIPTS: u64 = 1 << 7;
+    /// Its stream channels cut large frames into segments, so that small ones need not wait for them
+    /// (since 1.1; see [`Channel::flush`]).
+    pub const SEGMENTS: u64 = 1 << 8;
 
     /// Whether all of `bits` are set.
     pub const fn has(self, bits: u64) -> bool {
@@ -60,8 +66,17 @@ impl Capabilities {
 
     /// The words for the bits that are set.
     pub fn words(self) -> Vec<&'static str> {
-        const WORDS: [&str; 7] =
-            ["priority", "launch-time", "batch", "take-over", "ordered", "acknowledged", "credentials"];
+        const WORDS: [&str; 9] = [
+            "priority",
+            "launch-time",
+            "batch",
+            "take-over",
+            "ordered",
+            "acknowledged",
+            "credentials",
+            "receipts",
+            "segments",
+        ];
         WORDS.iter().enumerate().filter(|(bit, _)| self.has(1 << bit)).map(|(_, word)| *word).collect()
     }
 }
@@ -78,6 +93,59 @@ pub struct AdapterAbility {
     pub grade_max: u8,
     /// For later minor versions; zero.
     pub reserved: [u64; 4],
+}
+
+/// How an open channel works, where that is not the plain way: bits (since 1.1).
+#[repr(transparent)]
+#[derive(StableAbi, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChannelTraits(pub u64);
+
+impl ChannelTraits {
+    /// What `send_batch` took is not yet delivered: the host keeps each event until [`Channel::receipts`]
+    /// has told what became of it.
+    pub const RECEIPTS: u64 = 1;
+    /// What `send_batch` took may still be in the channel's own buffers: the host calls [`Channel::flush`]
+    /// until nothing is left.
+    pub const FLUSHES: u64 = 1 << 1;
+
+    /// Whether all of `bits` are set.
+    pub const fn has(self, bits: u64) -> bool {
+        self.0 & bits == bits
+    }
+}
+
+/// What became of an event that an egress channel took (since 1.1).
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The event: `TxFrame::event_id`.
+    pub event_id: u64,
+    /// One of the constants of this type.
+    pub verdict: i32,
+    /// For later minor versions; zero.
+    pub reserved: u32,
+}
+
+impl Receipt {
+    /// The receiver has acknowledged it.
+    pub const DELIVERED: i32 = 0;
+    /// The receiver went, or said no, before it acknowledged it: another one may have it.
+    pub const LOST: i32 = 1;
+
+    /// No event yet.
+    pub const fn empty() -> Self {
+        Receipt { event_id: 0, verdict: Self::LOST, reserved: 0 }
+    }
+
+    /// The receiver has acknowledged the event.
+    pub const fn delivered(event_id: u64) -> Self {
+        Receipt { event_id, verdict: Self::DELIVERED, reserved: 0 }
+    }
+
+    /// The receiver will not acknowledge the event any more.
+    pub const fn lost(event_id: u64) -> Self {
+        Receipt { event_id, verdict: Self::LOST, reserved: 0 }
+    }
 }
 
 /// How a channel is to be opened.
@@ -162,6 +230,31 @@ pub trait Channel: Send + 'static {
     fn close(&mut self, deadline_ns: u64) {
         let _ = deadline_ns;
     }
+
+    /// How it works, where that is not the plain way; the same for the channel's whole life. Asked once,
+    /// after `open` (since 1.1).
+    fn traits(&self) -> ChannelTraits {
+        ChannelTraits::default()
+    }
+
+    /// Fills in what became of events that an earlier `send_batch` took, from the first on, in the order in
+    /// which it became known; the answer is how many. Called by the queue worker when [`Channel::readiness`]
+    /// is readable and after `send_batch`; like that it never blocks or allocates. Only for a channel with
+    /// [`ChannelTraits::RECEIPTS`] (since 1.1).
+    fn receipts(&mut self, receipts: &mut [Receipt]) -> usize {
+        let _ = receipts;
+        0
+    }
+
+    /// Sends on what the channel holds itself. Called by the queue worker after `send_batch` and whenever
+    /// [`Channel::readiness`] is writable afterwards, until it answers `Ok`. Only for a channel with
+    /// [`ChannelTraits::FLUSHES`] (since 1.1).
+    ///
+    /// # Errors
+    /// `WouldBlock` where some is left; every other error is counted.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// [`Adapter`] as it crosses the border. Methods are only appended, after the last one.
@@ -192,6 +285,19 @@ pub trait RawChannel: Send + 'static {
     /// See [`Channel::close`].
     #[sabi(last_prefix_field)]
     fn close(&mut self, deadline_ns: u64);
+    /// See [`Channel::traits`].
+    fn traits(&self) -> ChannelTraits {
+        ChannelTraits(0)
+    }
+    /// See [`Channel::receipts`].
+    fn receipts(&mut self, receipts: RSliceMut<'_, Receipt>) -> u32 {
+        let _ = receipts;
+        0
+    }
+    /// See [`Channel::flush`].
+    fn flush(&mut self) -> i32 {
+        0
+    }
 }
 
 /// An adapter on the host's side.
@@ -265,6 +371,19 @@ impl<C: Channel> RawChannel for GuardedChannel<C> {
 
     fn close(&mut self, deadline_ns: u64) {
         self.guard.run((), || self.inner.close(deadline_ns));
+    }
+
+    fn traits(&self) -> ChannelTraits {
+        self.guard.run(ChannelTraits::default(), || self.inner.traits())
+    }
+
+    fn receipts(&mut self, mut receipts: RSliceMut<'_, Receipt>) -> u32 {
+        let most = receipts.len();
+        self.guard.run(0, || self.inner.receipts(receipts.as_mut_slice()).min(most) as u32)
+    }
+
+    fn flush(&mut self) -> i32 {
+        self.guard.run(PANICKED, || errno_or(self.inner.flush().map(|()| 0), 0))
     }
 }
 

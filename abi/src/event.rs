@@ -60,6 +60,19 @@ impl<'a> RxSlot<'a> {
         self.flags = 0;
         self.source_time_ns = 0;
         self.key_hash = 0;
+        self.reserved_words = [0; 2];
+    }
+
+    /// Says who sent the frame: a number that is the same for all frames of one sender (a hash of its
+    /// address, the number of its connection) and another for every other sender; 0: unknown. Order and
+    /// repetitions are minded for each producer (since 1.1).
+    pub fn set_producer(&mut self, producer: u64) {
+        self.reserved_words[0] = producer;
+    }
+
+    /// Who sent the frame; 0: unknown (since 1.1).
+    pub fn producer(&self) -> u64 {
+        self.reserved_words[0]
     }
 
     /// The whole buffer, to be filled from its start.

@@ -43,7 +43,7 @@ pub use level::{LaneQos, QosGrant, QosLevel};
 pub use options::{OptionValue, Options};
 
 /// The minor version of this interface: a plugin may be older, and newer only where the host says so.
-pub const ABI_MINOR: u32 = 0;
+pub const ABI_MINOR: u32 = 1;
 
 /// What the macros and the host need of abi_stable; not part of the contract.
 #[doc(hidden)]

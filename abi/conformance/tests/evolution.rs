@@ -36,8 +36,8 @@ fn todays_plugins_load_in_a_host_that_has_grown_and_not_in_one_that_has_changed(
     };
 
     let (said, complaints) = run_host();
-    let expected =
-        ["fifo", "udp", "old"].map(|name| format!("{name} abi=1.0 later-field=no later-method=7\n"));
+    let expected = ["fifo abi=1.1", "udp abi=1.1", "old abi=1.0"]
+        .map(|who| format!("{who} later-field=no later-method=7\n"));
     assert_eq!(said, expected.concat(), "{complaints}");
 
     // What is no growth, but another layout, is refused whichever way round it is looked at.
@@ -54,13 +54,13 @@ fn grow(folder: &Path) {
     copy(&built::workspace().join("abi/src"), &abi.join("src"));
     let manifest =
         fs::read_to_string(built::workspace().join("tests/fixtures/abi-1.0/Cargo.toml")).expect("read");
-    fs::write(abi.join("Cargo.toml"), change(&manifest, "version = \"1.0.0\"", "version = \"1.1.0\""))
+    fs::write(abi.join("Cargo.toml"), change(&manifest, "version = \"1.0.0\"", "version = \"1.2.0\""))
         .expect("written");
     let later_method =
         "\n    /// What a later version asks.\n    fn later_method(&self) -> u64 {\n        7\n    }\n}";
-    edit(&abi.join("src/lib.rs"), "pub const ABI_MINOR: u32 = 0;", "pub const ABI_MINOR: u32 = 1;");
+    edit(&abi.join("src/lib.rs"), "pub const ABI_MINOR: u32 = 1;", "pub const ABI_MINOR: u32 = 2;");
     for (file, last) in [
-        ("adapter.rs", "    #[sabi(last_prefix_field)]\n    fn close(&mut self, deadline_ns: u64);"),
+        ("adapter.rs", "    /// See [`Channel::flush`].\n    fn flush(&mut self) -> i32 {\n        0\n    }"),
         (
             "queue.rs",
             "    #[sabi(last_prefix_field)]\n    fn set_topic(&mut self, topic: u32, share: &TopicShare);",

@@ -57,12 +57,12 @@ fn bytes_that_are_no_plugin() {
         ("program.so", fs::read(probe_program()).unwrap(), "it is an executable, not a shared library"),
         (
             "abi-2.so",
-            manifest(r#""abi":"1.0""#, r#""abi":"2.0""#),
+            manifest(r#""abi":"1.1""#, r#""abi":"2.0""#),
             "plugin fixture was built for ABI 2.0, this host speaks 1.",
         ),
         (
             "abi-newer.so",
-            manifest(r#""abi":"1.0"} "#, r#""abi":"1.99"}"#),
+            manifest(r#""abi":"1.1"} "#, r#""abi":"1.99"}"#),
             "plugin fixture was built for ABI 1.99, this host speaks up to 1.",
         ),
         (
@@ -77,7 +77,7 @@ fn bytes_that_are_no_plugin() {
         ),
         (
             "other-kind.so",
-            manifest(r#""queue","abi":"1.0"}  "#, r#""adapter","abi":"1.0"}"#),
+            manifest(r#""queue","abi":"1.1"}  "#, r#""adapter","abi":"1.1"}"#),
             "its manifest says adapter fixture 10.20.30, its descriptor says queue policy",
         ),
         (

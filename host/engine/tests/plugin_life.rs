@@ -104,7 +104,7 @@ fn duplicates_older_versions_and_other_kinds_are_refused() {
     }
     let sentence = bench.refused("one.so", &plugin(BUILT_VERSION));
     assert!(sentence.contains("fixture 10.20.30 is older than fixture 10.20.31 from"), "{sentence}");
-    let adapter = replaced(&plugin(NEWEST), r#""queue","abi":"1.0"}  "#, r#""adapter","abi":"1.0"}"#);
+    let adapter = replaced(&plugin(NEWEST), r#""queue","abi":"1.1"}  "#, r#""adapter","abi":"1.1"}"#);
     // The name clash is found first where it is known, the lie about the kind where it is not.
     let mut alone = Bench::new();
     assert!(alone.refused("kind.so", &adapter).contains("its descriptor says queue policy"));
