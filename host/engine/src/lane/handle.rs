@@ -18,7 +18,7 @@ use super::order::{INJECTED, Injected, LaneNotice, NOTICES};
 use super::pool::{Pool, PoolSize};
 use super::shared::LaneShared;
 use super::state::{InCall, LaneParts, LaneRings, LaneState, Scratch};
-use super::supervisor::{Supervisor, Verdicts, Ward};
+use super::supervisor::{Share, Supervisor, Verdicts, Ward};
 use super::tables::LaneTables;
 use crate::processing::function_worker::{self, FunctionRings, FunctionShared};
 use crate::processing::invoker::FunctionPort;
@@ -127,7 +127,7 @@ impl Lane {
             ids: room_for_ids(&tables),
         });
         let state = Arc::new(StateCell(UnsafeCell::new(state)));
-        let verdicts = supervisor.watch(Ward::Lane(Arc::clone(&shared)));
+        let verdicts = supervisor.watch(Ward::Lane(Arc::clone(&shared)), Share::of(&spec, false));
         let mut lane = Lane {
             spec,
             level,
@@ -327,6 +327,14 @@ impl Lane {
         Ok(())
     }
 
+    /// The level says something else of the lane's rank or share.
+    pub fn set_share(&self, spec: &LevelSpec) {
+        self.supervisor.set_share(&self.verdicts, &Share::of(spec, false));
+        for worker in &self.workers {
+            self.supervisor.set_share(&worker.verdicts, &Share::of(spec, true));
+        }
+    }
+
     /// Whether the supervisor has taken the queue worker's scheduling for the moment.
     pub fn is_demoted(&self) -> bool {
         self.verdicts.demoted.load(Ordering::Acquire) || self.verdicts.disowned.load(Ordering::Acquire)
@@ -491,7 +499,7 @@ fn start_worker(
     }
     let port =
         FunctionPort::new(Arc::clone(&shared), rings.to_worker, rings.from_worker, thread.thread().clone());
-    let verdicts = supervisor.watch(Ward::Function(Arc::clone(&shared)));
+    let verdicts = supervisor.watch(Ward::Function(Arc::clone(&shared)), Share::of(spec, true));
     Ok((Worker { shared, verdicts, thread }, port))
 }
 

@@ -125,6 +125,18 @@ pub fn cpu_time_ns(thread: ThreadId) -> u64 {
         .unwrap_or(0)
 }
 
+/// The same by the thread's own clock: one short system call, for whoever asks often and above all lanes.
+pub fn cpu_clock_ns(thread: ThreadId) -> u64 {
+    // The clock of a thread's CPU time (the kernel's posix-timers.h: CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED).
+    let clock = (!thread.0 << 3) | 6;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes the structure that is passed; a clock of a thread that is gone is EINVAL.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return 0;
+    }
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// The policy that a thread really runs under, in a user's words: `fifo 45`, `other`.
 pub fn granted(thread: ThreadId) -> String {
     let mut attributes = Attributes::default();
