@@ -163,6 +163,7 @@ impl Controller {
             id as u32,
             EventFormat::Event,
             Arc::clone(&stats),
+            opened.counters.clone(),
         )));
         plan.outlets[id] = Some(OutletPlan {
             name: format!("{name}@{}", entry.lane.spec.name),

@@ -1,12 +1,15 @@
 //! The health of a group's member: when it is taken out, and when it is tried again. Pure: the time is
 //! handed in.
 //!
-//! A member that refuses several events in a row, or takes nothing for its group's `stall`, is out: the others
-//! get its events. It is tried again with one event, soon at first, then ever more rarely; one whose
-//! descriptor says that it can be written to is back at once.
+//! A member that refuses several events, or takes nothing for its group's `stall`, is out: the others get its
+//! events. It is tried again with one event, soon at first, then ever more rarely; one whose descriptor says
+//! that it can be written to is back at once.
 
-/// Refusals in a row that take a member out.
-const STRIKES: u32 = 3;
+/// What a refusal counts, while an event that is taken counts one against it: a datagram to nobody is taken, and
+/// only the next one is refused.
+const STRIKE: u32 = 2;
+/// What takes a member out: three refusals in a row.
+const STRIKES_MAX: u32 = 3 * STRIKE;
 const DELAY_MIN_NS: u64 = 100_000_000;
 const DELAY_MAX_NS: u64 = 5_000_000_000;
 
@@ -58,11 +61,20 @@ impl Health {
         }
     }
 
-    /// It took an event; whether that brings it back.
+    /// It took an event; whether that brings it back. Until it has taken some more, one refusal takes it out
+    /// again.
     pub fn took(&mut self) -> bool {
-        let back = self.state != State::In;
-        *self = Health::default();
-        back
+        self.blocked_ns = 0;
+        if self.state != State::In {
+            self.state = State::In;
+            self.strikes = STRIKES_MAX - STRIKE;
+            return true;
+        }
+        self.strikes = self.strikes.saturating_sub(1);
+        if self.strikes == 0 {
+            self.delay_ns = DELAY_MIN_NS;
+        }
+        false
     }
 
     /// It takes nothing now.
@@ -74,14 +86,16 @@ impl Health {
 
     /// It says that it can take something again; whether that brings it back.
     pub fn unblocks(&mut self) -> bool {
-        self.took()
+        let back = self.state != State::In;
+        *self = Health::default();
+        back
     }
 
     /// It refused an event; whether that takes it out.
     pub fn refused(&mut self, now_ns: u64) -> bool {
-        self.strikes += 1;
+        self.strikes += STRIKE;
         match self.state {
-            State::In if self.strikes < STRIKES => false,
+            State::In if self.strikes < STRIKES_MAX => false,
             State::Out { .. } => false,
             state => {
                 self.leave(now_ns);
@@ -137,8 +151,6 @@ mod tests {
     #[test]
     fn three_refusals_in_a_row_take_a_member_out_and_a_trial_brings_it_back() {
         let mut health = Health::default();
-        assert!(!health.refused(10) && !health.refused(11));
-        assert!(!health.took(), "it was never out");
         assert!(!health.refused(12) && !health.refused(13) && health.refused(14));
         assert!(!health.takes(0) && !health.tries(15));
         assert!(health.tries(14 + DELAY_MIN_NS));
@@ -147,6 +159,23 @@ mod tests {
         assert_eq!(health.due_ns(1), 20 + 2 * DELAY_MIN_NS, "and waits twice as long");
         assert!(health.tries(20 + 2 * DELAY_MIN_NS));
         assert!(health.took() && health.is_in());
+        assert!(health.refused(30), "it has not shown itself well yet");
+    }
+
+    #[test]
+    fn a_member_whose_refusals_come_one_event_late_is_found_out() {
+        let mut health = Health::default();
+        let mut out = false;
+        for now in 0..10 {
+            health.took();
+            out |= health.refused(now);
+        }
+        assert!(out);
+        let mut health = Health::default();
+        for now in 0..1000 {
+            assert!(!health.refused(now), "one of four is lost");
+            (0..3).for_each(|_| assert!(!health.took()));
+        }
     }
 
     #[test]

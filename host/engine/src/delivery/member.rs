@@ -87,6 +87,17 @@ impl LaneState {
         Ok(outlet.health.is_in())
     }
 
+    /// A channel gave up a frame that it had taken.
+    pub(crate) fn was_given_up(&mut self, id: u32) -> Result<(), Disowned> {
+        let Some(outlet) = self.outlet(id) else { return Ok(()) };
+        if self.siblings(Member::Outlet(id)).is_none() {
+            return Ok(());
+        }
+        let out = outlet.health.refused(self.now);
+        self.look_after(outlet);
+        if out { self.take_out(outlet, false) } else { Ok(()) }
+    }
+
     /// A receiver will not acknowledge an event any more.
     pub(crate) fn was_lost(&mut self, id: u32, handle: Handle) -> Result<(), Disowned> {
         let given = self.give_to_another(Member::Outlet(id), handle)?;
@@ -118,9 +129,17 @@ impl LaneState {
         Ok(())
     }
 
-    /// A member took an event, or says that it can.
+    /// A member took an event.
     pub(crate) fn member_took(&mut self, outlet: &mut Outlet) {
         if outlet.health.took() {
+            outlet.stats.out.set(0);
+            self.tell(LaneNotice::MemberBack { outlet: outlet.id });
+        }
+    }
+
+    /// A member says that it can take events.
+    pub(crate) fn member_can(&mut self, outlet: &mut Outlet) {
+        if outlet.health.unblocks() {
             outlet.stats.out.set(0);
             self.tell(LaneNotice::MemberBack { outlet: outlet.id });
         }

@@ -5,10 +5,12 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use tempos_abi::adapter::{ChannelBox, ChannelTraits, Receipt};
+use tempos_abi::counters::ChannelCounters;
 use tempos_abi::envelope::{ENVELOPE_BYTES_MAX, Envelope};
 use tempos_abi::error::{AGAIN, PANICKED};
 use tempos_abi::event::TxFrame;
 use tempos_abi::level::QosLevel;
+use tempos_abi::std_types::RArc;
 use tempos_control::EventFormat;
 
 use super::group::{Load, Member};
@@ -50,6 +52,10 @@ pub struct Outlet {
     pub since_ns: u64,
     /// Whether it takes its share of its group's events.
     pub health: Health,
+    /// What the channel counts itself.
+    pub counters: RArc<ChannelCounters>,
+    /// How many frames it had given up when that was looked at last.
+    pub given_up: u64,
     /// It is in the lane's list of members that are looked after.
     pub watched: bool,
     /// The channel took nothing when asked last: the lane waits for its descriptor.
@@ -73,7 +79,13 @@ impl std::fmt::Debug for Outlet {
 
 impl Outlet {
     /// An outlet with nothing waiting.
-    pub fn new(channel: ChannelBox, id: u32, format: EventFormat, stats: Arc<ChannelStats>) -> Self {
+    pub fn new(
+        channel: ChannelBox,
+        id: u32,
+        format: EventFormat,
+        stats: Arc<ChannelStats>,
+        counters: RArc<ChannelCounters>,
+    ) -> Self {
         let descriptor = channel.readiness();
         let traits = channel.traits();
         let unsettled = if traits.has(ChannelTraits::RECEIPTS) { UNSETTLED_MAX + BATCH_MAX } else { 0 };
@@ -87,6 +99,8 @@ impl Outlet {
             traits,
             since_ns: 0,
             health: Health::default(),
+            given_up: counters.send_errors.get(),
+            counters,
             watched: false,
             blocked: false,
             dirty: false,
@@ -225,7 +239,11 @@ impl LaneState {
                             self.sent(outlet, handle, now);
                         }
                     }
-                    if !settles && outlet.health.ails() {
+                    // A channel may take a frame and give it up, or hear of an earlier one's fate.
+                    let given_up = outlet.counters.send_errors.get();
+                    if std::mem::replace(&mut outlet.given_up, given_up) != given_up {
+                        self.was_given_up(id)?;
+                    } else if !settles && outlet.health.ails() {
                         self.member_took(outlet);
                     }
                 }
@@ -407,7 +425,7 @@ impl LaneState {
         if let Some(outlet) = self.outlet(id) {
             outlet.blocked = false;
             if sure && outlet.health.ails() {
-                self.member_took(outlet);
+                self.member_can(outlet);
             }
             self.flush_outlet(id)?;
             self.release_holds()?;

@@ -185,7 +185,8 @@ impl Drafting<'_> {
             }
             None => Arc::new(ChannelStats::default()),
         };
-        let outlet = Outlet::new(opened.channel, id as u32, spec.format, Arc::clone(&stats));
+        let counters = opened.counters.clone();
+        let outlet = Outlet::new(opened.channel, id as u32, spec.format, Arc::clone(&stats), counters);
         let cell = Arc::new(LaneCell::new(outlet));
         work.draft.opened.push(OpenedCell::Outlet(Arc::clone(&cell)));
         work.draft.opened_outlets.push(id);
