@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tempos_abi::attributes::AttributeValue;
 use tempos_abi::envelope::Envelope;
 use tempos_tests::figures::counts;
+use tempos_tests::function::function;
 use tempos_tests::{Node, NodeSetup, Producer, Sink, eventually};
 
 use road::{event, receive, receiver, setup, unix};
@@ -224,6 +225,58 @@ fn a_rate_is_never_exceeded_and_a_rate_that_is_not_kept_is_told() {
     assert!(reason.contains("of the 150 that it is to"), "{reason}");
     sink.release();
     eventually("the level to be well again", || (node.level("slow")["State"] == "granted").then_some(()));
+}
+
+/// Takes so many milliseconds of CPU time for each event.
+fn burn(folder: &std::path::Path, ms: u32) -> std::path::PathBuf {
+    let body = format!(
+        "struct timespec t; long long end;\n\
+         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);\n\
+         end = t.tv_sec * 1000000000LL + t.tv_nsec + {ms} * 1000000LL;\n\
+         do {{ clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t); }} while (t.tv_sec * 1000000000LL + t.tv_nsec < end);\n\
+         return 0;"
+    );
+    function(folder, &format!("burn{ms}"), &format!("#include <time.h>\n{body}"))
+}
+
+#[test]
+fn a_level_keeps_its_share_of_a_cpu_that_a_strict_one_saturates() {
+    let setup = setup();
+    let (long, short) = (burn(setup.folder(), 20), burn(setup.folder(), 5));
+    let workflow = |from: &str, file: &std::path::Path| {
+        format!(
+            "tempos.workflow \"burn {from}\" {{ from = \"{from}\", call = {{ method = \"dlf\", file = {:?} }} }}\n",
+            file.display()
+        )
+    };
+    let lua = format!(
+        "tempos.qos \"strict\" {{ cpus = {{ 0 }} }}\n\
+         tempos.qos \"best-effort\" {{ cpus = {{ 0 }}, share = 40 }}\n\
+         tempos.topic \"strict\" {{ qos = \"strict\", ingress = {{ {} }} }}\n\
+         tempos.topic \"other\" {{ ingress = {{ {} }} }}\n{}{}",
+        unix(&setup, "strict", ""),
+        unix(&setup, "other", ""),
+        workflow("strict", &long),
+        workflow("other", &short),
+    );
+    let node = setup.wiring(&lua).start();
+    if node.level("strict")["State"] != "granted" {
+        // Without real-time scheduling nobody is starved.
+        return;
+    }
+    let mut other = Producer::datagram(1, &node.folder().join("other"));
+    other.flood(1000);
+    // Four seconds of work at SCHED_FIFO for the only CPU of both.
+    let mut strict = Producer::datagram(2, &node.folder().join("strict"));
+    strict.flood(200);
+    let cpu_ns = |level: &str| node.level(level)["CpuNs"].as_u64().expect("a count");
+    let (begin, before, strict_before) = (Instant::now(), cpu_ns("best-effort"), cpu_ns("strict"));
+    std::thread::sleep(Duration::from_secs(2));
+    let (got, strict_got) = (cpu_ns("best-effort") - before, cpu_ns("strict") - strict_before);
+    let elapsed = begin.elapsed().as_nanos() as u64;
+    // What the system itself leaves to ordinary threads is a twentieth.
+    assert!(got * 100 >= elapsed * 15, "{got} ns of {elapsed}, beside {strict_got}");
+    assert!(strict_got > got / 4, "the strict level was starved: {strict_got} ns of {elapsed}, beside {got}");
 }
 
 #[test]

@@ -35,6 +35,9 @@ const SHARE_PRIORITY: u8 = scheduling::PRIORITY_MAX - 1;
 /// The longest that lanes are held up for it at a time.
 const SHARE_SLICE_NS: u64 = 5_000_000;
 
+/// The most threads that are helped at a time.
+const STARVED_MAX: usize = 8;
+
 /// What a ward's level says of its CPU time.
 #[derive(Clone, Debug)]
 pub struct Share {
@@ -139,6 +142,10 @@ impl Supervisor {
         let mut wards = self.wards.lock().unwrap_or_else(PoisonError::into_inner);
         for watched in wards.iter_mut().filter(|watched| Arc::ptr_eq(&watched.verdicts, verdicts)) {
             watched.share = share.clone();
+            // It may just have been given back what it had before.
+            if let Some(thread) = watched.ward.thread().filter(|_| !watched.demoted) {
+                let _ = scheduling::apply(thread, &share.scheduler);
+            }
         }
     }
 
@@ -161,46 +168,49 @@ impl Supervisor {
         while !self.stop.load(Ordering::Acquire) {
             let now = monotonic_ns();
             let (busy, now_pulse) = self.look(now);
-            self.keep_shares(now - std::mem::replace(&mut last_ns, now));
+            let starved = self.keep_shares(now - std::mem::replace(&mut last_ns, now));
             quiet_rounds = if busy || now_pulse != pulse { 0 } else { quiet_rounds.saturating_add(1) };
             pulse = now_pulse;
-            let pause = if quiet_rounds > 20 { REST_NS } else { LOOK_NS };
+            let pause = match quiet_rounds {
+                _ if starved => SHARE_SLICE_NS,
+                21.. => REST_NS,
+                _ => LOOK_NS,
+            };
             std::thread::park_timeout(Duration::from_nanos(pause));
         }
     }
 
-    /// Lets run for a moment who got less than its share in the time that has passed.
-    fn keep_shares(&self, elapsed_ns: u64) {
-        let mut starved: [Option<(ThreadId, Scheduler)>; 8] = [const { None }; 8];
+    /// Lets run for a moment who got less than its share in the time that has passed; whether there was anybody.
+    fn keep_shares(&self, elapsed_ns: u64) -> bool {
+        // Held meanwhile, so that whoever changes a level's scheduling does it before or after.
+        let mut wards = self.wards.lock().unwrap_or_else(PoisonError::into_inner);
+        if wards.iter().all(|watched| watched.share.percent == 0) {
+            return false;
+        }
+        for watched in wards.iter_mut() {
+            let used_ns = watched.ward.thread().map_or(0, scheduling::cpu_clock_ns);
+            watched.lately_ns = used_ns.saturating_sub(std::mem::replace(&mut watched.used_ns, used_ns));
+        }
+        let above_ns =
+            |rank: u8| wards.iter().filter(|w| w.share.rank > rank).map(|w| w.lately_ns).sum::<u64>();
+        let mut starved: [Option<(ThreadId, &Scheduler)>; STARVED_MAX] = [None; STARVED_MAX];
+        let mut slots = starved.iter_mut();
         let mut missing_ns = 0;
-        {
-            let mut wards = self.wards.lock().unwrap_or_else(PoisonError::into_inner);
-            if wards.iter().all(|watched| watched.share.percent == 0) {
-                return;
+        for watched in wards.iter().filter(|w| w.share.percent > 0 && !w.demoted) {
+            let due_ns = elapsed_ns / 100 * u64::from(watched.share.percent);
+            if watched.lately_ns >= due_ns || above_ns(watched.share.rank) < elapsed_ns / 2 {
+                continue;
             }
-            for watched in wards.iter_mut() {
-                let used_ns = watched.ward.thread().map_or(0, scheduling::cpu_clock_ns);
-                watched.lately_ns = used_ns.saturating_sub(std::mem::replace(&mut watched.used_ns, used_ns));
-            }
-            let above_ns =
-                |rank: u8| wards.iter().filter(|w| w.share.rank > rank).map(|w| w.lately_ns).sum::<u64>();
-            let mut slots = starved.iter_mut();
-            for watched in wards.iter().filter(|w| w.share.percent > 0 && !w.demoted) {
-                let due_ns = elapsed_ns / 100 * u64::from(watched.share.percent);
-                if watched.lately_ns >= due_ns || above_ns(watched.share.rank) < elapsed_ns / 2 {
-                    continue;
-                }
-                let Some(thread) = watched.ward.thread() else { continue };
-                if scheduling::usage(thread).is_some_and(|usage| usage.state == b'R')
-                    && let Some(slot) = slots.next()
-                {
-                    *slot = Some((thread, watched.share.scheduler.clone()));
-                    missing_ns = missing_ns.max(due_ns - watched.lately_ns);
-                }
+            if let Some(thread) = watched.ward.thread()
+                && scheduling::usage(thread).is_some_and(|usage| usage.state == b'R')
+                && let Some(slot) = slots.next()
+            {
+                *slot = Some((thread, &watched.share.scheduler));
+                missing_ns = missing_ns.max(due_ns - watched.lately_ns);
             }
         }
         if missing_ns == 0 {
-            return;
+            return false;
         }
         let above = Scheduler::RoundRobin { priority: SHARE_PRIORITY };
         for (thread, _) in starved.iter().flatten() {
@@ -210,6 +220,7 @@ impl Supervisor {
         for (thread, own) in starved.iter().flatten() {
             let _ = scheduling::apply(*thread, own);
         }
+        true
     }
 
     /// One look at everybody: whether anybody is in a plugin, and a number that changes with any progress.
