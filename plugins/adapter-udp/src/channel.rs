@@ -72,7 +72,7 @@ impl Adapter for Udp {
             socket,
             ingress,
             receiver: Receiver::new(if ingress { batch } else { 1 }, want),
-            sender: Sender::new(if ingress { 1 } else { batch }),
+            sender: Sender::bundling(if ingress { 1 } else { batch }),
             counters: spec.counters.clone(),
         })
     }

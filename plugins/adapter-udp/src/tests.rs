@@ -284,3 +284,34 @@ fn marks_are_set_on_the_socket_and_granted_as_prioritised() {
         assert_eq!((done, value), (0, expected));
     }
 }
+
+#[test]
+fn frames_of_any_lengths_come_out_as_they_went_in() {
+    let (mut ingress, _) = listener(&[]);
+    let mut spec = spec(Direction::EGRESS, &[("to", text(&target(&ingress)))]);
+    spec.batch_max = 64;
+    let mut out = open(&spec).expect("opens");
+    // Runs of equal lengths go as one bundle; a shorter one may end it, an empty one or a longer one does not.
+    for lengths in [
+        &[256; 64][..],
+        &[256, 256, 100],
+        &[256, 256, 0, 256],
+        &[100, 256, 256],
+        &[1, 1, 1, 2],
+        &[0, 0, 0],
+        &[1400; 64],
+        &[2048; 40],
+    ] {
+        let payloads: Vec<Vec<u8>> =
+            lengths.iter().enumerate().map(|(at, length)| vec![at as u8; *length]).collect();
+        let frames: Vec<TxFrame<'_>> =
+            payloads.iter().map(|payload| TxFrame::payload(payload, QosLevel::STRICT)).collect();
+        let mut sent = 0;
+        while sent < frames.len() {
+            sent += out.send_batch(&frames[sent..]).expect("sent");
+        }
+        let came: Vec<Vec<u8>> =
+            receive(&mut ingress, payloads.len(), 16).into_iter().map(|(frame, ..)| frame).collect();
+        assert!(came == payloads, "{lengths:?}: {:?}", came.iter().map(Vec::len).collect::<Vec<_>>());
+    }
+}
