@@ -76,6 +76,7 @@
 ---@field format? "raw"|"event" Whether frames are bare payloads or carry the event header. Default: "raw".
 ---@field qos_max? string Ingress: the highest level that its senders may ask for, by an attribute qos or by a rule.
 ---@field rate? integer Ingress: the most events in a second on the long run. From 1 to 100000000.
+---@field producer_rate? integer Ingress: the most events in a second of each sender (address or connection); more are dropped. From 1 to 100000000.
 ---@field burst? integer Ingress: the most events at once after a pause; a hundredth of a second's by default. From 1 to 1048576.
 ---@field over_rate? "wait"|"drop" Ingress: whether what is over the rate is read later or dropped. Default: "wait".
 ---@field in_flight? integer Ingress: the most of its events that the node holds at a time; more are read later. From 1 to 1048576.

@@ -120,6 +120,7 @@ fn endpoint(
     let endpoint = EndpointSpec {
         qos_max: fields.text("qos_max"),
         rate: fields.small("rate"),
+        producer_rate: fields.small("producer_rate"),
         burst: fields.small("burst"),
         over_rate: match fields.text("over_rate").as_deref() {
             Some("drop") => OverRate::Drop,
@@ -130,7 +131,10 @@ fn endpoint(
         drops_duplicates: fields.text("duplicates").as_deref() == Some("drop"),
         drops_older: fields.text("order").as_deref() == Some("newer"),
     };
-    if endpoint.rate.is_none() && (endpoint.burst.is_some() || endpoint.over_rate == OverRate::Drop) {
+    let unbounded = endpoint.rate.is_none() && endpoint.producer_rate.is_none();
+    if unbounded && endpoint.burst.is_some()
+        || endpoint.rate.is_none() && endpoint.over_rate == OverRate::Drop
+    {
         wrong.push(format!("{subject}: burst and over_rate go with rate; write rate = EVENTS_PER_SECOND"));
     }
     if (endpoint.drops_duplicates || endpoint.drops_older) && format != EventFormat::Event {

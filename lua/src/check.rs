@@ -169,7 +169,7 @@ fn assemble(draft: &mut Draft, topic: TopicDraft, mistakes: &mut Mistakes) -> te
     for channel in spec.egress.iter().flat_map(|group| &group.members) {
         if channel.endpoint != tempos_control::EndpointSpec::default() {
             let sentence = format!(
-                "{} channel {:?}: qos_max, rate, burst, over_rate, in_flight, event_max, duplicates and order \
+                "{} channel {:?}: qos_max, rate, producer_rate, burst, over_rate, in_flight, event_max, duplicates and order \
                  are for ingress channels only; leave them out",
                 channel.adapter, channel.name
             );

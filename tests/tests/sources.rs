@@ -43,6 +43,29 @@ fn a_source_over_its_rate_is_dropped_where_that_is_wanted() {
 }
 
 #[test]
+fn each_sender_has_a_rate_of_its_own() {
+    let setup = setup();
+    let sink = Sink::datagram(&setup.folder().join("out"));
+    let lua = format!(
+        "tempos.topic \"line\" {{ qos = \"strict\", ingress = {{ {} }}, egress = {{ {} }} }}\n",
+        unix(&setup, "in", ", type = \"seqpacket\", producer_rate = 1, burst = 20"),
+        unix(&setup, "out", ""),
+    );
+    let node = setup.wiring(&lua).start();
+    let path = node.folder().join("in");
+    let (mut greedy, mut modest) = (Producer::seqpacket(1, &path), Producer::seqpacket(2, &path));
+    greedy.flood(500);
+    modest.flood(20);
+    let figures = node.wait_for_rest("line", 520);
+    let ledger = sink.wait_for(figures.events_out);
+    assert_eq!(ledger.track(2).received, 20, "the modest one pays for the greedy one");
+    let greedy = ledger.track(1).received;
+    // Twenty at once, and one more for each second that all of this may have taken.
+    assert!((20..100).contains(&greedy), "{greedy}");
+    assert_eq!(figures.dropped_for("over-rate"), 500 - greedy);
+}
+
+#[test]
 fn no_more_of_a_source_is_in_flight_than_is_allowed() {
     const EVENTS: u64 = 2000;
     let (node, sink) = wired(", in_flight = 7");

@@ -293,6 +293,12 @@ pub const CONSTRUCTORS: &[Constructor] = &[
                 "Ingress: the most events in a second on the long run.",
             ),
             key(
+                "producer_rate",
+                KeyKind::Integer { min: 1, max: 100_000_000 },
+                "",
+                "Ingress: the most events in a second of each sender (address or connection); more are dropped.",
+            ),
+            key(
                 "burst",
                 KeyKind::Integer { min: 1, max: 1_048_576 },
                 "",

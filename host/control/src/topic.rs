@@ -50,6 +50,9 @@ pub struct EndpointSpec {
     pub qos_max: Option<String>,
     /// The most events in a second, on the long run; `None`: no bound.
     pub rate: Option<u32>,
+    /// The most events in a second of each of its producers (a sender's address or connection); more are dropped
+    /// as `over-rate`. `None`: no bound.
+    pub producer_rate: Option<u32>,
     /// The most events at once after a pause; `None`: a hundredth of a second's, at least one.
     pub burst: Option<u32>,
     /// What happens to more.

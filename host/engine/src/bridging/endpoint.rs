@@ -6,7 +6,7 @@ use tempos_abi::adapter::ChannelBox;
 use tempos_control::{ChannelSpec, EventFormat, OverRate};
 
 use super::sequences::Sequences;
-use super::shaper::Shaper;
+use super::shaper::{Shaper, Shapers};
 use crate::stats::ChannelStats;
 
 /// It rests until fewer of its events are in flight.
@@ -23,6 +23,8 @@ pub struct Entrance {
     pub shaper: Option<Shaper>,
     /// What is over the rate is dropped, not left for later.
     pub drops_over_rate: bool,
+    /// The rate of each of its producers.
+    pub shapers: Option<Shapers>,
     /// Most of its events in flight; 0: no bound.
     pub in_flight_max: u32,
     /// Its events in flight, where that is bounded.
@@ -43,6 +45,7 @@ impl Entrance {
             open: spec.qos.is_none() || endpoint.qos_max.is_some(),
             qos_max: endpoint.qos_max.clone(),
             shaper: endpoint.rate.map(|rate| Shaper::new(rate, endpoint.burst)),
+            shapers: endpoint.producer_rate.map(|rate| Shapers::new(Shaper::new(rate, endpoint.burst))),
             drops_over_rate: endpoint.over_rate == OverRate::Drop,
             in_flight_max: endpoint.in_flight.unwrap_or(0),
             in_flight: 0,

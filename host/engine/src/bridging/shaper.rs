@@ -45,6 +45,44 @@ impl Shaper {
     }
 }
 
+/// Producers remembered for each source; the one that was silent longest is forgotten for a new one, and gets a
+/// full bucket again.
+pub const PRODUCERS_MAX: usize = 64;
+
+/// A bucket for each producer of a source. Made with all the memory that it will ever need.
+#[derive(Clone, Debug)]
+pub struct Shapers {
+    full: Shaper,
+    producers: Box<[(u64, u64, Shaper)]>,
+    calls: u64,
+}
+
+impl Shapers {
+    /// No producer yet; each gets a bucket like `full`.
+    pub fn new(full: Shaper) -> Self {
+        Shapers { producers: vec![(0, 0, full.clone()); PRODUCERS_MAX].into(), full, calls: 0 }
+    }
+
+    /// Whether a producer (0: the one without a name) may bring an event now; it is counted where it may.
+    pub fn lets_in(&mut self, producer: u64, now_ns: u64) -> bool {
+        self.calls += 1;
+        let name = producer.wrapping_add(1).max(1);
+        let known = self.producers.iter().position(|(known, ..)| *known == name);
+        let at = known.unwrap_or_else(|| {
+            let silent = (0..self.producers.len()).min_by_key(|at| self.producers[*at].1).unwrap_or(0);
+            self.producers[silent] = (name, 0, self.full.clone());
+            silent
+        });
+        let (_, heard, shaper) = &mut self.producers[at];
+        *heard = self.calls;
+        let allowed = shaper.allows(now_ns, 1) == 1;
+        if allowed {
+            shaper.take(now_ns, 1);
+        }
+        allowed
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +98,15 @@ mod tests {
         assert_eq!(shaper.allows(1_001_000_000, 64), 1);
         assert_eq!(shaper.allows(1_004_000_000, 64), 4);
         assert_eq!(shaper.allows(9_000_000_000, 64), 5);
+    }
+
+    #[test]
+    fn each_producer_has_a_bucket_of_its_own() {
+        let mut shapers = Shapers::new(Shaper::new(10, Some(2)));
+        let mut lets_in = |producer| shapers.lets_in(producer, 1_000_000_000);
+        assert_eq!([1, 1, 1, 2, 2, 2].map(&mut lets_in), [true, true, false, true, true, false]);
+        assert!((100..100 + PRODUCERS_MAX as u64).all(&mut lets_in), "each new one gets a full bucket");
+        assert!(lets_in(1), "and one that was forgotten");
     }
 
     #[test]

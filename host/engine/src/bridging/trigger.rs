@@ -128,6 +128,11 @@ impl LaneState {
             }
             shaper.take(self.now, 1);
         }
+        if let Some(shapers) = &mut entrance.shapers
+            && !shapers.lets_in(producer, self.now)
+        {
+            return Err(Reason::OverRate);
+        }
         if event_id != 0
             && let Some(sequences) = &mut entrance.sequences
         {
