@@ -81,10 +81,12 @@ impl Node {
             .args(["--bus", &bus, "--json"])
             .args(arguments)
             .output()?;
-        if !output.status.success() {
-            return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
+        match serde_json::from_slice(&output.stdout) {
+            // A node that is degraded says so by the exit code too.
+            Ok(value) => Ok(value),
+            Err(_) if output.status.success() => Ok(serde_json::Value::Null),
+            Err(_) => Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned())),
         }
-        Ok(serde_json::from_slice(&output.stdout).unwrap_or(serde_json::Value::Null))
     }
 
     /// Applies a wiring.

@@ -315,13 +315,13 @@ impl Lane {
         if let Some(thread) = self.shared.thread() {
             // A deadline thread cannot be pinned: the CPUs come first.
             scheduling::pin(thread, &spec.cpus)?;
-            scheduling::apply(thread, &spec.scheduler)?;
+            scheduling::apply_best(thread, &spec.scheduler)?;
         }
         let scheduler = scheduling::for_functions(&spec.scheduler, spec.function_priority);
         for worker in &self.workers {
             if let Some(thread) = worker.shared.thread() {
                 scheduling::pin(thread, &spec.cpus)?;
-                scheduling::apply(thread, &scheduler)?;
+                scheduling::apply_best(thread, &scheduler)?;
             }
         }
         Ok(())
@@ -509,7 +509,7 @@ fn prepare_thread(scheduler: &tempos_control::Scheduler, cpus: &[u32], lock: boo
     memory::settle_stack(lock);
     let thread = ThreadId::current();
     let _ = scheduling::pin(thread, cpus);
-    let _ = scheduling::apply(thread, scheduler);
+    let _ = scheduling::apply_best(thread, scheduler);
 }
 
 /// A thread's name: at most 15 bytes (pthread_setname_np(3)).
