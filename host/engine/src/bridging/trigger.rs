@@ -8,7 +8,7 @@ use tempos_control::EventFormat;
 use super::endpoint::Source;
 use crate::lane::order::LaneNotice;
 use crate::lane::ownership::{Disowned, Doing};
-use crate::lane::state::{InCall, LaneState};
+use crate::lane::state::{Arrived, InCall, LaneState};
 use crate::lane::tables::{TopicEntry, token};
 use crate::stats::{self, Reason};
 use crate::system::clock::{monotonic_ns, realtime_ns};
@@ -35,7 +35,12 @@ impl LaneState {
         // A descriptor that was ready may be of a channel that has gone since: the controller takes it
         // out of the set.
         let Some(source) = self.source(id) else { return Ok(()) };
-        if source.failed || self.queue_failed {
+        if source.failed {
+            // It stays ready, and the controller may not have heard of it.
+            self.shared.place.forget_raw(source.descriptor);
+            return Ok(());
+        }
+        if self.queue_failed {
             return Ok(());
         }
         let mut wanted = source.batch.min(self.batch).max(1) as usize;
@@ -71,10 +76,20 @@ impl LaneState {
                 source.barren = 0;
                 let count = (count as usize).min(wanted);
                 adapt(source, count, wanted, self.batch);
-                for at in 0..count {
-                    self.trigger(source, at)?;
-                }
+                self.arrived = Arrived { source: id, next: 0, count };
+                self.make_events()?;
             }
+        }
+        Ok(())
+    }
+
+    /// Makes events of what the last call brought.
+    pub(crate) fn make_events(&mut self) -> Result<(), Disowned> {
+        let Some(source) = self.source(self.arrived.source) else { return Ok(()) };
+        while self.arrived.next < self.arrived.count {
+            let at = self.arrived.next;
+            self.arrived.next += 1;
+            self.trigger(source, at)?;
         }
         Ok(())
     }

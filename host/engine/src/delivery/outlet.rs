@@ -119,6 +119,9 @@ impl LaneState {
 
     /// Sends what waits for one outlet, until nothing does or the channel takes no more.
     pub(crate) fn flush_outlet(&mut self, id: u32) -> Result<(), Disowned> {
+        if let Some(outlet) = self.outlet(id) {
+            self.drop_expired(outlet);
+        }
         // Bounded: each round takes at least one event away or ends.
         loop {
             let Some(outlet) = self.outlet(id) else { return Ok(()) };
@@ -157,6 +160,23 @@ impl LaneState {
             outlet.stats.pending.set(outlet.pending.len() as u64);
         }
         Ok(())
+    }
+
+    /// Takes out what has waited for the channel longer than it may live.
+    fn drop_expired(&mut self, outlet: &mut Outlet) {
+        let now = self.now;
+        if !outlet.pending.iter().any(|handle| self.pool.record(*handle).is_expired(now)) {
+            return;
+        }
+        for _ in 0..outlet.pending.len() {
+            match outlet.pending.pop_front() {
+                Some(handle) if self.pool.record(handle).is_expired(now) => {
+                    self.refuse_copy(handle, Reason::Expired);
+                }
+                Some(handle) => outlet.pending.push_back(handle),
+                None => break,
+            }
+        }
     }
 
     /// One call into the channel with the first `count` waiting events.
@@ -230,7 +250,7 @@ impl LaneState {
 
     /// The channel takes no more: waits until its descriptor can be written to, or, where it has none,
     /// asks again after a while.
-    fn block_outlet(&mut self, outlet: &mut Outlet) {
+    pub(crate) fn block_outlet(&mut self, outlet: &mut Outlet) {
         outlet.blocked = true;
         if outlet.descriptor >= 0 {
             // SAFETY: the channel owns the descriptor and outlives this borrow.
@@ -246,6 +266,7 @@ impl LaneState {
     pub(crate) fn unblock_outlet(&mut self, id: u32) -> Result<(), Disowned> {
         if let Some(outlet) = self.outlet(id) {
             outlet.blocked = false;
+            self.now = monotonic_ns();
             self.flush_outlet(id)?;
             self.release_holds()?;
         }
@@ -263,6 +284,7 @@ impl LaneState {
         while let Some(handle) = outlet.pending.pop_front() {
             self.refuse_copy(handle, Reason::ReceiverFailed);
         }
+        outlet.stats.pending.set(0);
         self.tell(LaneNotice::OutletFailed { outlet: id });
     }
 }

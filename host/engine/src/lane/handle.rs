@@ -55,6 +55,8 @@ pub struct Lane {
     tables: Box<LaneTables>,
     thread: Option<JoinHandle<()>>,
     workers: Vec<Worker>,
+    /// Workers in the place of lost ones that the lane could not take yet.
+    waiting_ports: Vec<(u32, FunctionPort)>,
     verdicts: Arc<Verdicts>,
     supervisor: Arc<Supervisor>,
     injected: Producer<Box<Injected>>,
@@ -136,6 +138,7 @@ impl Lane {
             tables,
             thread: None,
             workers,
+            waiting_ports: Vec::new(),
             verdicts,
             supervisor: Arc::clone(supervisor),
             injected,
@@ -205,8 +208,7 @@ impl Lane {
         if self.injected.push(Box::new(event)).is_err() {
             return false;
         }
-        self.shared.injected.store(true, Ordering::Release);
-        self.shared.place.wake();
+        self.shared.announce_injected();
         true
     }
 
@@ -232,6 +234,12 @@ impl Lane {
         }
         for number in 0..self.workers.len() {
             said.extend(self.attend_worker(number));
+        }
+        // The lane takes one at a time: the others wait for the next look.
+        if let Some((number, port)) = self.waiting_ports.pop()
+            && let Err(port) = self.shared.offer_port(number, port)
+        {
+            self.waiting_ports.push((number, port));
         }
         said
     }
@@ -298,10 +306,8 @@ impl Lane {
                 self.supervisor.forget(&lost.verdicts);
                 // Never joined; what it may still touch stays alive with it.
                 std::mem::forget(lost.shared);
-                match self.shared.offer_port(number as u32, port) {
-                    Ok(()) => sentence,
-                    Err(_) => format!("{sentence}, but the lane did not take the new one"),
-                }
+                self.waiting_ports.push((number as u32, port));
+                sentence
             }
             Err(error) => format!("{sentence}, but no thread could be started: {error}"),
         }
@@ -374,6 +380,7 @@ impl Lane {
             }
             return Err(io::Error::other("the queue worker did not stop in time"));
         }
+        self.waiting_ports.clear();
         self.is_locked = pool.is_locked();
         // SAFETY: the queue worker has ended, and no other was started.
         let state = unsafe { &mut *self.state.0.get() };
@@ -420,7 +427,8 @@ impl Lane {
         if worker.shared.ownership.beat().doing == super::ownership::Doing::Own {
             let _ = worker.thread.join();
         } else {
-            // It hangs in a function: what it may touch stays.
+            // It hangs in a function: should it come back, it leaves. What it may touch stays.
+            worker.shared.ownership.disown(worker.shared.ownership.beat());
             std::mem::forget(worker.shared);
             std::mem::forget(Arc::clone(&self.state));
         }

@@ -51,6 +51,18 @@ pub enum InCall {
     },
 }
 
+/// Frames of one call that are being made events: the successor of an owner that did not come back makes
+/// events of the rest.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Arrived {
+    /// The source's id.
+    pub source: u32,
+    /// The slot that is next.
+    pub next: usize,
+    /// How many were filled.
+    pub count: usize,
+}
+
 /// A short list without repetitions and without allocation: what does not fit is asked for next time.
 #[derive(Debug)]
 pub struct OnceList {
@@ -225,6 +237,15 @@ pub struct LaneState {
     pub(crate) rings: LaneRings,
     pub(crate) ports: Vec<FunctionPort>,
     pub(crate) in_call: InCall,
+    /// The event that is being handed to its groups, and how many of them have had their turn.
+    pub(crate) delivering: Option<(Handle, usize)>,
+    /// Frames that came in one call and are being made events.
+    pub(crate) arrived: Arrived,
+    /// Tables that the lane has begun to take into use.
+    pub(crate) changing: Option<*const LaneTables>,
+    /// Receivers are not what they were: calls that wait for a worker, and topics on hold, are looked at
+    /// again at the end of the turn.
+    pub(crate) look_again: bool,
     pub(crate) inline_output: Box<[u8]>,
 }
 
@@ -272,6 +293,10 @@ impl LaneState {
             rings: parts.rings,
             ports: parts.ports,
             in_call: InCall::Nothing,
+            delivering: None,
+            arrived: Arrived::default(),
+            changing: None,
+            look_again: false,
             inline_output: vec![0; 65_536].into(),
         };
         crate::system::memory::settle(&mut state.heads, false);
@@ -349,6 +374,11 @@ impl LaneState {
         record.reason = Some(reason);
         record.copies_lost = record.copies_lost.saturating_add(1);
         self.release(handle);
+    }
+
+    /// A lost thread may still read the event: its buffer is never used again.
+    pub(crate) fn write_off(&mut self, handle: Handle) {
+        self.pool.record_mut(handle).lost = true;
     }
 
     /// An event is dropped before any receiver got it.

@@ -287,6 +287,7 @@ impl Drafting<'_> {
         let cell = Arc::new(LaneCell::new(Call {
             function: Arc::new(function),
             id: id as u32,
+            topic: workflow.from.as_str().into(),
             to,
             inline: workflow.call.inline,
             concurrency: workflow.call.concurrency,
