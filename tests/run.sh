@@ -43,6 +43,12 @@ for manifest in examples/plugin-template/Cargo.toml examples/functions/*/Cargo.t
     cargo test --locked --quiet --manifest-path "$manifest" --target-dir target/third-party
 done
 
+say "models of what lanes share"
+manifest=host/engine/models/Cargo.toml
+cargo fmt --manifest-path "$manifest" --check
+cargo clippy --locked --quiet --manifest-path "$manifest" --target-dir target/models --all-targets -- -D warnings
+cargo test --locked --quiet --manifest-path "$manifest" --target-dir target/models
+
 say "programs and plugins"
 cargo build --locked --workspace
 

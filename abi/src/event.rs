@@ -296,3 +296,44 @@ impl<'a> Output<'a> {
         self.overflowed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_holds_what_was_written_and_no_more() {
+        let (mut buffer, mut attributes) = ([0; 16], [0; 64]);
+        let mut slot = RxSlot::new(&mut buffer, &mut attributes);
+        slot.buffer_mut()[..5].copy_from_slice(b"frame");
+        slot.set_len(5);
+        slot.write_attributes(|writer| {
+            assert!(writer.put("unit", crate::attributes::AttributeValue::Bytes(b"mm")));
+        });
+        assert_eq!(slot.frame(), b"frame");
+        assert!(Attributes::new(slot.attributes()).is_well_formed() && !slot.attributes().is_empty());
+        slot.set_len(17);
+        assert_eq!((slot.frame().len(), slot.flags), (16, RxSlot::TRUNCATED));
+        slot.set_producer(9);
+        slot.reset();
+        assert_eq!((slot.frame().len(), slot.attributes().len(), slot.flags, slot.producer()), (0, 0, 0, 0));
+    }
+
+    #[test]
+    fn an_output_takes_what_fits() {
+        let (mut buffer, mut error) = ([0; 8], [0; 5]);
+        let mut output = Output::new(&mut buffer, &mut error);
+        assert_eq!(output.emitted(), None);
+        assert!(output.write(b"abc") && output.write(b"") && output.write(b"defgh"));
+        assert_eq!(output.emitted(), Some(8));
+        assert!(!output.write(b"i"));
+        assert_eq!((output.emitted(), output.overflowed()), (None, true));
+        // Cut where a character ends.
+        output.explain("zäh und fest");
+        assert_eq!(output.explanation(), "zäh ");
+        let mut output = Output::new(&mut buffer, &mut error);
+        output.buffer_mut()[..2].copy_from_slice(b"ok");
+        assert!(output.commit(2) && !output.commit(9));
+        assert!(output.overflowed());
+    }
+}

@@ -24,6 +24,8 @@ pub mod processing;
 mod restart;
 mod service;
 mod showing;
+#[cfg(test)]
+mod simulation;
 pub mod stats;
 pub mod system;
 mod transaction;

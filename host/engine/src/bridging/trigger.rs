@@ -12,7 +12,7 @@ use super::sequences::Seen;
 use crate::lane::crossing::Passage;
 use crate::lane::order::LaneNotice;
 use crate::lane::ownership::{Disowned, Doing};
-use crate::lane::state::{InCall, LaneState};
+use crate::lane::state::{Arrived, InCall, LaneState};
 use crate::lane::tables::{TopicEntry, token};
 use crate::stats::{self, Reason};
 use crate::system::clock::{monotonic_ns, realtime_ns};
@@ -41,7 +41,12 @@ impl LaneState {
         // A descriptor that was ready may be of a channel that has gone since: the controller takes it
         // out of the set.
         let Some(source) = self.source(id) else { return Ok(()) };
-        if source.failed || self.queue_failed || source.rests_until_ns != 0 {
+        if source.failed {
+            // It stays ready, and the controller may not have heard of it.
+            self.shared.place.forget_raw(source.descriptor);
+            return Ok(());
+        }
+        if self.queue_failed || source.rests_until_ns != 0 {
             return Ok(());
         }
         let mut wanted = source.batch.min(self.batch).max(1) as usize;
@@ -88,9 +93,8 @@ impl LaneState {
                 {
                     shaper.take(self.now, count);
                 }
-                for at in 0..count {
-                    self.trigger(source, at)?;
-                }
+                self.arrived = Arrived { source: id, next: 0, count };
+                self.make_events()?;
             }
         }
         Ok(())
@@ -141,6 +145,17 @@ impl LaneState {
                 Seen::Older if entrance.drops_older => return Err(Reason::OutOfOrder),
                 _ => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Makes events of what the last call brought.
+    pub(crate) fn make_events(&mut self) -> Result<(), Disowned> {
+        let Some(source) = self.source(self.arrived.source) else { return Ok(()) };
+        while self.arrived.next < self.arrived.count {
+            let at = self.arrived.next;
+            self.arrived.next += 1;
+            self.trigger(source, at)?;
         }
         Ok(())
     }

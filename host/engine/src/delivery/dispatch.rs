@@ -17,6 +17,9 @@ impl LaneState {
     pub(crate) fn dispatch(&mut self) -> Result<(), Disowned> {
         if self.queue_failed || self.queued == 0 {
             self.more_queued = false;
+            if !self.dirty.is_empty() {
+                self.now = monotonic_ns();
+            }
             return self.flush_dirty();
         }
         self.now = monotonic_ns();
@@ -82,7 +85,7 @@ impl LaneState {
         let (topic, waited, expired, late, key_hash) = (
             record.topic,
             now.saturating_sub(record.arrival_ns),
-            record.expires_ns != 0 && now > record.expires_ns,
+            record.is_expired(now),
             record.deadline_ns != 0 && now > record.deadline_ns,
             record.key_hash,
         );
@@ -98,8 +101,9 @@ impl LaneState {
         if let Some(latency) = entry.stats.latency.get() {
             latency.queue.record(waited);
         }
-        for group in &entry.groups {
+        for (at, group) in entry.groups.iter().enumerate() {
             self.retain(handle);
+            self.delivering = Some((handle, at + 1));
             match self.pick(group, key_hash) {
                 Some(Member::Outlet(id)) => self.push_to_outlet(id, handle)?,
                 Some(Member::Call(id)) => self.push_to_call(id, handle)?,
@@ -117,6 +121,7 @@ impl LaneState {
             self.hold(topic)?;
         }
         // The queue's own reference.
+        self.delivering = None;
         self.release(handle);
         Ok(())
     }

@@ -34,45 +34,55 @@ impl LaneState {
     }
 
     /// Gives an event that a member did not take to another one of its group; `false` where none has room:
-    /// the event is then still the caller's.
-    pub(crate) fn give_to_another(&mut self, from: Member, handle: Handle) -> Result<bool, Disowned> {
-        let Some(group) = self.siblings(from) else { return Ok(false) };
+    /// the event is then still the caller's. It waits there with the others: nothing is sent and no function is
+    /// run in here, so that nobody can be lost in the middle of what the caller does.
+    pub(crate) fn give_to_another(&mut self, from: Member, handle: Handle) -> bool {
+        let Some(group) = self.siblings(from) else { return false };
         let record = self.pool.record(handle);
         let (topic, key_hash, attempts) = (record.topic, record.key_hash, record.attempts);
         if attempts >= ATTEMPTS_MAX {
-            return Ok(false);
+            return false;
         }
         let full = Load { has_room: false, waiting: u32::MAX };
         // SAFETY: this is the lane's owner.
         let cursor = unsafe { group.cursor.get() };
         let chosen = choose(group.pick, cursor, key_hash, group.members.len(), |at| {
-            if group.members[at] == from { full } else { self.load(group.members[at]) }
+            match group.members[at] {
+                member if member == from => full,
+                // It would have to run at once.
+                Member::Call(id) if self.call(id).is_none_or(|call| call.inline) => full,
+                member => self.load(member),
+            }
         });
-        let Some(at) = chosen else { return Ok(false) };
+        let Some(at) = chosen else { return false };
         self.pool.record_mut(handle).attempts = attempts + 1;
+        #[cfg(test)]
+        crate::simulation::world::note_rerouted(self.pool.payload(handle));
         if let Some(entry) = self.topic(topic) {
             entry.stats.rerouted.add(1);
         }
         match group.members[at] {
-            // Sent with the others that wait: a flush within a flush would have no end in sight.
             Member::Outlet(id) => {
                 self.enqueue(id, handle);
             }
-            Member::Call(id) => self.push_to_call(id, handle)?,
+            Member::Call(id) => {
+                self.wait_for_call(id, handle);
+                self.calls_wait = true;
+            }
         }
-        Ok(true)
+        true
     }
 
     /// A channel refused the first of the events that wait for it; whether it may be asked for the next one.
-    pub(crate) fn was_refused(&mut self, id: u32) -> Result<bool, Disowned> {
-        let Some(outlet) = self.outlet(id) else { return Ok(false) };
-        let Some(handle) = outlet.pending.pop_front() else { return Ok(false) };
+    pub(crate) fn was_refused(&mut self, id: u32) -> bool {
+        let Some(outlet) = self.outlet(id) else { return false };
+        let Some(handle) = outlet.pending.pop_front() else { return false };
         if self.siblings(Member::Outlet(id)).is_none() {
             self.refuse_copy(handle, Reason::SendError);
-            return Ok(true);
+            return true;
         }
         let out = outlet.health.refused(self.now);
-        if !self.give_to_another(Member::Outlet(id), handle)? {
+        if !self.give_to_another(Member::Outlet(id), handle) {
             if self.pool.record(handle).attempts >= ATTEMPTS_MAX {
                 self.refuse_copy(handle, Reason::SendError);
             } else {
@@ -82,36 +92,38 @@ impl LaneState {
         }
         self.look_after(outlet);
         if out {
-            self.take_out(outlet, false)?;
+            self.take_out(outlet, false);
         }
-        Ok(outlet.health.is_in())
+        outlet.health.is_in()
     }
 
     /// A channel gave up a frame that it had taken.
-    pub(crate) fn was_given_up(&mut self, id: u32) -> Result<(), Disowned> {
-        let Some(outlet) = self.outlet(id) else { return Ok(()) };
+    pub(crate) fn was_given_up(&mut self, id: u32) {
+        let Some(outlet) = self.outlet(id) else { return };
         if self.siblings(Member::Outlet(id)).is_none() {
-            return Ok(());
+            return;
         }
         let out = outlet.health.refused(self.now);
         self.look_after(outlet);
-        if out { self.take_out(outlet, false) } else { Ok(()) }
+        if out {
+            self.take_out(outlet, false);
+        }
     }
 
     /// A receiver will not acknowledge an event any more.
-    pub(crate) fn was_lost(&mut self, id: u32, handle: Handle) -> Result<(), Disowned> {
-        let given = self.give_to_another(Member::Outlet(id), handle)?;
+    pub(crate) fn was_lost(&mut self, id: u32, handle: Handle) {
+        let given = self.give_to_another(Member::Outlet(id), handle);
         if self.siblings(Member::Outlet(id)).is_some()
             && let Some(outlet) = self.outlet(id)
         {
             let out = outlet.health.refused(self.now);
             self.look_after(outlet);
             if out {
-                self.take_out(outlet, false)?;
+                self.take_out(outlet, false);
             }
         }
         if given {
-            return Ok(());
+            return;
         }
         match self.outlet(id) {
             // It gets the event once more, when it is back: nothing that was taken is given up for a reason
@@ -126,7 +138,6 @@ impl LaneState {
             }
             _ => self.refuse_copy(handle, Reason::ReceiverFailed),
         }
-        Ok(())
     }
 
     /// A member took an event.
@@ -160,26 +171,25 @@ impl LaneState {
     }
 
     /// A member is out: its events go to the others.
-    fn take_out(&mut self, outlet: &mut Outlet, stalled: bool) -> Result<(), Disowned> {
+    fn take_out(&mut self, outlet: &mut Outlet, stalled: bool) {
         outlet.stats.out.set(1);
         self.tell(LaneNotice::MemberOut { outlet: outlet.id, stalled });
-        self.evacuate(outlet)
+        self.evacuate(outlet);
     }
 
     /// Offers what waits for a member that is out to the others.
-    fn evacuate(&mut self, outlet: &mut Outlet) -> Result<(), Disowned> {
+    fn evacuate(&mut self, outlet: &mut Outlet) {
         for _ in 0..outlet.pending.len() {
             let Some(handle) = outlet.pending.pop_front() else { break };
             let expires_ns = self.pool.record(handle).expires_ns;
             if expires_ns != 0 && self.now > expires_ns {
                 self.refuse_copy(handle, Reason::Expired);
-            } else if !self.give_to_another(Member::Outlet(outlet.id), handle)? {
+            } else if !self.give_to_another(Member::Outlet(outlet.id), handle) {
                 // All of them go round once: their order stays.
                 outlet.pending.push_back(handle);
             }
         }
         outlet.stats.pending.set(outlet.pending.len() as u64);
-        Ok(())
     }
 
     /// Looks after the members that block or are out, where it is time.
@@ -213,9 +223,9 @@ impl LaneState {
             return Ok(());
         };
         if outlet.health.stalls(self.now, group.stall_ns) {
-            self.take_out(outlet, true)?;
+            self.take_out(outlet, true);
         } else if !outlet.health.is_in() {
-            self.evacuate(outlet)?;
+            self.evacuate(outlet);
         }
         if outlet.health.tries(self.now) && !outlet.pending.is_empty() {
             outlet.blocked = false;

@@ -1,5 +1,6 @@
 //! An egress channel of a lane: what waits for it, and how it is sent.
 
+use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -203,6 +204,9 @@ impl LaneState {
 
     /// Sends what waits for one outlet, until nothing does or the channel takes no more.
     pub(crate) fn flush_outlet(&mut self, id: u32) -> Result<(), Disowned> {
+        if let Some(outlet) = self.outlet(id) {
+            self.drop_expired(outlet);
+        }
         // Bounded: each round takes at least one event away, or ends; a member with others beside it is out
         // after a few refusals.
         loop {
@@ -218,12 +222,12 @@ impl LaneState {
                     break;
                 }
                 PANICKED => {
-                    self.fail_outlet(id, stats::PANICKED)?;
+                    self.fail_outlet(id, stats::PANICKED);
                     break;
                 }
                 error if error < 0 => {
                     outlet.stats.errors.add(1);
-                    if !self.was_refused(id)? {
+                    if !self.was_refused(id) {
                         break;
                     }
                 }
@@ -242,7 +246,7 @@ impl LaneState {
                     // A channel may take a frame and give it up, or hear of an earlier one's fate.
                     let given_up = outlet.counters.send_errors.get();
                     if std::mem::replace(&mut outlet.given_up, given_up) != given_up {
-                        self.was_given_up(id)?;
+                        self.was_given_up(id);
                     } else if !settles && outlet.health.ails() {
                         self.member_took(outlet);
                     }
@@ -267,7 +271,10 @@ impl LaneState {
             let answer = outlet.channel.flush();
             self.leave(Doing::Send)?;
             match answer {
-                PANICKED => return self.fail_outlet(id, stats::PANICKED),
+                PANICKED => {
+                    self.fail_outlet(id, stats::PANICKED);
+                    return Ok(());
+                }
                 // Some is left: the descriptor says when to go on.
                 AGAIN | 0.. => {}
                 _ => outlet.stats.errors.add(1),
@@ -302,9 +309,8 @@ impl LaneState {
                     if outlet.health.ails() {
                         self.member_took(outlet);
                     }
-                } else if let Err(disowned) = self.was_lost(id, handle) {
-                    std::mem::forget(receipts);
-                    return Err(disowned);
+                } else {
+                    self.was_lost(id, handle);
                 }
             }
             let full = count == receipts.len();
@@ -329,6 +335,23 @@ impl LaneState {
         outlet.blocked = false;
         self.flush_outlet(id)?;
         self.release_holds()
+    }
+
+    /// Takes out what has waited for the channel longer than it may live.
+    fn drop_expired(&mut self, outlet: &mut Outlet) {
+        let now = self.now;
+        if !outlet.pending.iter().any(|handle| self.pool.record(*handle).is_expired(now)) {
+            return;
+        }
+        for _ in 0..outlet.pending.len() {
+            match outlet.pending.pop_front() {
+                Some(handle) if self.pool.record(handle).is_expired(now) => {
+                    self.refuse_copy(handle, Reason::Expired);
+                }
+                Some(handle) => outlet.pending.push_back(handle),
+                None => break,
+            }
+        }
     }
 
     /// One call into the channel with the first `count` waiting events.
@@ -376,7 +399,11 @@ impl LaneState {
                 attributes,
                 payload: &[],
             };
-            let head = &mut self.heads[at * ENVELOPE_BYTES_MAX..(at + 1) * ENVELOPE_BYTES_MAX];
+            let place = &self.heads[at * ENVELOPE_BYTES_MAX..(at + 1) * ENVELOPE_BYTES_MAX];
+            // SAFETY: the lane's owner alone writes here, and no frame with this number is lent.
+            let head = unsafe {
+                std::slice::from_raw_parts_mut(UnsafeCell::raw_get(place.as_ptr()), ENVELOPE_BYTES_MAX)
+            };
             let len = envelope.encode_head(head).unwrap_or(0);
             // SAFETY: the buffer lives as long as the lane and is not written again before the call that
             // the frame is made for has returned.
@@ -402,7 +429,7 @@ impl LaneState {
 
     /// The channel takes no more: waits until its descriptor can be written to (one that calls back says so by
     /// itself), or, where it has none, asks again after a while.
-    fn block_outlet(&mut self, outlet: &mut Outlet) {
+    pub(crate) fn block_outlet(&mut self, outlet: &mut Outlet) {
         outlet.blocked = true;
         outlet.health.blocks(self.now);
         self.look_after(outlet);
@@ -424,6 +451,7 @@ impl LaneState {
     pub(crate) fn unblock_outlet(&mut self, id: u32, sure: bool) -> Result<(), Disowned> {
         if let Some(outlet) = self.outlet(id) {
             outlet.blocked = false;
+            self.now = monotonic_ns();
             if sure && outlet.health.ails() {
                 self.member_can(outlet);
             }
@@ -435,21 +463,22 @@ impl LaneState {
 
     /// A channel panicked or did not come back: it gets nothing more, and what waits for it goes to others, or
     /// is dropped.
-    pub(crate) fn fail_outlet(&mut self, id: u32, mark: u64) -> Result<(), Disowned> {
-        let Some(outlet) = self.outlet(id) else { return Ok(()) };
+    pub(crate) fn fail_outlet(&mut self, id: u32, mark: u64) {
+        let Some(outlet) = self.outlet(id) else { return };
         if outlet.failed {
-            return Ok(());
+            return;
         }
         outlet.failed = true;
         outlet.stats.failed.set(mark);
+        outlet.stats.pending.set(0);
+        outlet.stats.unsettled.set(0);
         self.tell(LaneNotice::OutletFailed { outlet: id });
         while let Some(handle) =
             outlet.unsettled.pop_front().map(|(_, handle)| handle).or_else(|| outlet.pending.pop_front())
         {
-            if !self.give_to_another(Member::Outlet(id), handle)? {
+            if !self.give_to_another(Member::Outlet(id), handle) {
                 self.refuse_copy(handle, Reason::ReceiverFailed);
             }
         }
-        Ok(())
     }
 }

@@ -52,9 +52,11 @@ pub struct Lane {
     /// Its shared side.
     pub shared: Arc<LaneShared>,
     state: Arc<StateCell>,
-    tables: Box<LaneTables>,
+    tables: Arc<LaneTables>,
     thread: Option<JoinHandle<()>>,
     workers: Vec<Worker>,
+    /// Workers in the place of lost ones that the lane could not take yet.
+    waiting_ports: Vec<(u32, FunctionPort)>,
     verdicts: Arc<Verdicts>,
     supervisor: Arc<Supervisor>,
     injected: Producer<Box<Injected>>,
@@ -94,7 +96,7 @@ impl Lane {
         spec: LevelSpec,
         level: QosLevel,
         queue: QueueBox,
-        tables: Box<LaneTables>,
+        tables: Arc<LaneTables>,
         supervisor: &Arc<Supervisor>,
         lock_memory: bool,
     ) -> io::Result<Lane> {
@@ -136,6 +138,7 @@ impl Lane {
             tables,
             thread: None,
             workers,
+            waiting_ports: Vec::new(),
             verdicts,
             supervisor: Arc::clone(supervisor),
             injected,
@@ -183,7 +186,7 @@ impl Lane {
     ///
     /// # Errors
     /// The new tables, where the lane did not take them in time: it goes on with the old ones.
-    pub fn swap(&mut self, tables: Box<LaneTables>) -> Result<Box<LaneTables>, Box<LaneTables>> {
+    pub fn swap(&mut self, tables: Arc<LaneTables>) -> Result<Arc<LaneTables>, Arc<LaneTables>> {
         let before = self.shared.taken();
         self.shared.publish(&tables);
         let patience = Instant::now() + SWAP_LIMIT;
@@ -205,8 +208,7 @@ impl Lane {
         if self.injected.push(Box::new(event)).is_err() {
             return false;
         }
-        self.shared.injected.store(true, Ordering::Release);
-        self.shared.place.wake();
+        self.shared.announce_injected();
         true
     }
 
@@ -232,6 +234,12 @@ impl Lane {
         }
         for number in 0..self.workers.len() {
             said.extend(self.attend_worker(number));
+        }
+        // The lane takes one at a time: the others wait for the next look.
+        if let Some((number, port)) = self.waiting_ports.pop()
+            && let Err(port) = self.shared.offer_port(number, port)
+        {
+            self.waiting_ports.push((number, port));
         }
         said
     }
@@ -298,10 +306,8 @@ impl Lane {
                 self.supervisor.forget(&lost.verdicts);
                 // Never joined; what it may still touch stays alive with it.
                 std::mem::forget(lost.shared);
-                match self.shared.offer_port(number as u32, port) {
-                    Ok(()) => sentence,
-                    Err(_) => format!("{sentence}, but the lane did not take the new one"),
-                }
+                self.waiting_ports.push((number as u32, port));
+                sentence
             }
             Err(error) => format!("{sentence}, but no thread could be started: {error}"),
         }
@@ -364,8 +370,8 @@ impl Lane {
         &mut self,
         spec: LevelSpec,
         queue: QueueBox,
-        tables: Box<LaneTables>,
-    ) -> io::Result<Box<LaneTables>> {
+        tables: Arc<LaneTables>,
+    ) -> io::Result<Arc<LaneTables>> {
         let pool = Pool::new(pool_size(&spec, self.lock_memory))?;
         let scratch = Scratch::new(spec.event_bytes_max, spec.batch, self.lock_memory)?;
         let mut workers = Vec::new();
@@ -382,6 +388,7 @@ impl Lane {
             }
             return Err(io::Error::other("the queue worker did not stop in time"));
         }
+        self.waiting_ports.clear();
         self.is_locked = pool.is_locked();
         // SAFETY: the queue worker has ended, and no other was started.
         let state = unsafe { &mut *self.state.0.get() };
@@ -428,7 +435,8 @@ impl Lane {
         if worker.shared.ownership.beat().doing == super::ownership::Doing::Own {
             let _ = worker.thread.join();
         } else {
-            // It hangs in a function: what it may touch stays.
+            // It hangs in a function: should it come back, it leaves. What it may touch stays.
+            worker.shared.ownership.disown(worker.shared.ownership.beat());
             std::mem::forget(worker.shared);
             std::mem::forget(Arc::clone(&self.state));
         }

@@ -4,14 +4,16 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use tempos_abi::invoker::Outcome;
 use tempos_abi::queue::{NextItem, QueueBox};
 
-use super::pool::{Handle, Pool, Stage};
+use super::pool::{Handle, Pool, Record, Stage};
 use super::state::{LaneState, Scratch};
 use super::tables::LaneTables;
 use crate::processing::function_worker::JOBS;
 use crate::processing::invoker::FunctionPort;
 use crate::stats::Reason;
+use crate::system::clock::monotonic_ns;
 
 impl LaneState {
     /// Waits until the function workers have given back their jobs, or the time is up. Only while no queue
@@ -35,6 +37,10 @@ impl LaneState {
         tables: &LaneTables,
         ids: usize,
     ) {
+        self.now = monotonic_ns();
+        // A worker that was to take a lost one's place belongs to the former ones.
+        let _ = self.shared.take_next_port();
+        let lost = self.write_off_jobs();
         let order = self.empty_queue();
         let old = std::mem::replace(&mut self.pool, pool);
         let mut old = Former { pool: old, moved: HashMap::new() };
@@ -77,24 +83,27 @@ impl LaneState {
                     outlet.pending.push_back(new);
                 }
             }
+            outlet.stats.pending.set(outlet.pending.len() as u64);
         }
         for entry in tables.calls.iter().flatten() {
             // SAFETY: as above.
             let call = unsafe { entry.cell.get() };
             call.in_flight = 0;
             for _ in 0..call.pending.len() {
-                if let Some(handle) = call.pending.pop_front()
-                    && let Some(new) = self.move_event(&mut old, handle)
-                {
-                    call.pending.push_back(new);
+                let Some(handle) = call.pending.pop_front() else { break };
+                match self.move_event(&mut old, handle) {
+                    Some(new) => call.pending.push_back(new),
+                    None => call.stats.busy.subtract(1),
                 }
             }
         }
-        // Workers that hang in a function may still read the former pool and their former ports.
-        let lost = self.ports.iter().any(|port| port.free.len() < JOBS);
+        // Workers that hang in a function may still come back to their former ports; they, and threads that
+        // were lost in a channel, may still read the former pool.
         let former_ports = std::mem::replace(&mut self.ports, ports);
         if lost {
             std::mem::forget(former_ports);
+        }
+        if lost || old.pool.has_lost() {
             std::mem::forget(old.pool);
         }
         self.feed_waiting();
@@ -105,6 +114,41 @@ impl LaneState {
             }
         }
         self.more_queued = self.queued > 0;
+        self.look_again = true;
+    }
+
+    /// Settles what workers hold that hang in a function: nobody waits for it any more. Whether there are any.
+    fn write_off_jobs(&mut self) -> bool {
+        let mut jobs = Vec::new();
+        let mut lost = false;
+        for port in self.ports.iter().filter(|port| port.free.len() < JOBS) {
+            lost = true;
+            let mut held = Vec::new();
+            for index in (0..JOBS as u8).filter(|index| !port.free.contains(index)) {
+                // SAFETY: the worker may be at the job this very moment, but what is read here it leaves as
+                // it was handed over.
+                if let Some(job) = unsafe { port.shared.job(index) } {
+                    held.push((job.handed_ns, job.handle, self.call_of(job)));
+                }
+            }
+            // The one that was handed over first is the one that it hangs in; the others it never begins.
+            held.sort_by_key(|(handed_ns, ..)| *handed_ns);
+            jobs.extend(held.into_iter().enumerate().map(|(at, (_, handle, call))| (at == 0, handle, call)));
+        }
+        for (begun, handle, call) in jobs {
+            if let Some(call) = call {
+                call.stats.busy.subtract(1);
+                call.stats.count(Outcome::LATE);
+            }
+            self.write_off(handle);
+            if begun {
+                self.pool.record_mut(handle).delivered = true;
+                self.release(handle);
+            } else {
+                self.refuse_copy(handle, Reason::ReceiverFailed);
+            }
+        }
+        lost
     }
 
     /// Takes everything out of the queue, in the order in which it would go; what a broken queue holds, in
@@ -146,8 +190,14 @@ impl LaneState {
         match moved {
             Some(new) => {
                 self.pool.fill(new, payload, attributes);
-                let (payload_bytes, attribute_bytes) = (record.payload_bytes, record.attribute_bytes);
-                *self.pool.record_mut(new) = super::pool::Record { payload_bytes, attribute_bytes, ..record };
+                let known = self.pool.record_mut(new);
+                *known = Record {
+                    number: known.number,
+                    payload_bytes: known.payload_bytes,
+                    attribute_bytes: known.attribute_bytes,
+                    lost: false,
+                    ..record
+                };
             }
             None => {
                 self.shared.stats.bytes.subtract(u64::from(record.bytes()));
@@ -155,6 +205,8 @@ impl LaneState {
                     entry.stats.live.subtract(1);
                     if record.delivered {
                         entry.stats.events_out.add(1);
+                        let copies = u64::from(record.references) + u64::from(record.copies_lost);
+                        entry.stats.copies_lost.count_many(Reason::NoBuffer, copies);
                     } else {
                         entry.stats.dropped.count(Reason::NoBuffer);
                     }

@@ -7,7 +7,7 @@
 //!
 //! The word: epoch (16 bits) · what it is doing (8) · number of the call (40).
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::system::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// The owner lost its lane while it was in a plugin: it leaves at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,9 @@ use crate::system::memory::Region;
 /// The index of a buffer; unique in its pool.
 pub type Handle = u32;
 
+/// The topic of an event whose topic has gone.
+pub const NO_TOPIC: u32 = u32::MAX;
+
 /// Where an event is on its road.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stage {
@@ -23,7 +26,7 @@ pub enum Stage {
     Queued,
     /// With its receivers.
     Delivering,
-    /// With a thread that did not come back: never given back.
+    /// Done with, but a thread that did not come back may still read it: never given back.
     Lost,
 }
 
@@ -48,6 +51,10 @@ pub struct Record {
     pub attempts: u8,
     /// The source that counts it as in flight, plus one; 0: none does.
     pub source: u32,
+    /// A thread that did not come back may still read it.
+    pub lost: bool,
+    /// Its place in the order in which this pool's buffers were taken.
+    pub number: u64,
     /// Bytes of payload.
     pub payload_bytes: u32,
     /// Bytes of attributes, which follow the payload.
@@ -72,6 +79,11 @@ impl Record {
     /// Bytes that it takes of the lane's capacity.
     pub fn bytes(&self) -> u32 {
         self.payload_bytes + self.attribute_bytes
+    }
+
+    /// Whether its time to live is over.
+    pub fn is_expired(&self, now_ns: u64) -> bool {
+        self.expires_ns != 0 && now_ns > self.expires_ns
     }
 }
 
@@ -125,6 +137,7 @@ pub struct Pool {
     records: Box<[Record]>,
     places: Box<[Place]>,
     free: [Vec<Handle>; CLASSES],
+    taken: u64,
     size: PoolSize,
 }
 
@@ -149,7 +162,8 @@ impl Pool {
                 offset += bytes;
             }
         }
-        Ok(Pool { region, records: vec![Record::default(); count].into(), places: places.into(), free, size })
+        let records = vec![Record::default(); count].into();
+        Ok(Pool { region, records, places: places.into(), free, taken: 0, size })
     }
 
     /// How it was made.
@@ -174,21 +188,31 @@ impl Pool {
             if capacity >= bytes
                 && let Some(handle) = free.pop()
             {
+                self.taken += 1;
                 self.records[handle as usize] =
-                    Record { stage: Stage::Arriving, references: 1, ..Record::default() };
+                    Record { stage: Stage::Arriving, references: 1, number: self.taken, ..Record::default() };
                 return Some(handle);
             }
         }
         None
     }
 
-    /// Gives a buffer back. It must not be lent to anybody.
+    /// Gives a buffer back. It must not be lent to anybody: one that is lost stays so.
     pub fn give_back(&mut self, handle: Handle) {
         let record = &mut self.records[handle as usize];
         debug_assert!(record.stage != Stage::Free, "a buffer is given back once");
+        if record.lost {
+            record.stage = Stage::Lost;
+            return;
+        }
         record.stage = Stage::Free;
         // The list was made with room for every buffer of its class: this never grows it.
         self.free[self.places[handle as usize].class as usize].push(handle);
+    }
+
+    /// Whether a thread that did not come back may still read any of it.
+    pub fn has_lost(&self) -> bool {
+        self.records.iter().any(|record| record.lost)
     }
 
     /// How many events of the largest size would find a buffer.
@@ -216,8 +240,7 @@ impl Pool {
     pub fn handles_at(&self, stage: Stage) -> Vec<Handle> {
         let mut handles: Vec<Handle> =
             (0..self.handles()).filter(|h| self.records[*h as usize].stage == stage).collect();
-        // Events that came in one batch have one time of arrival.
-        handles.sort_by_key(|h| (self.records[*h as usize].arrival_ns, self.records[*h as usize].id));
+        handles.sort_by_key(|h| self.records[*h as usize].number);
         handles
     }
 

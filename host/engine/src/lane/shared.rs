@@ -1,7 +1,6 @@
 //! What a lane shares with the controller and the supervisor: atomics, and nothing else.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
 use super::cell::LaneCell;
 use super::ownership::Ownership;
@@ -10,6 +9,7 @@ use crate::bridging::endpoint::Source;
 use crate::delivery::outlet::Outlet;
 use crate::processing::invoker::FunctionPort;
 use crate::stats::LaneStats;
+use crate::system::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use crate::system::scheduling::ThreadId;
 use crate::system::wake::WaitingPlace;
 
@@ -41,6 +41,11 @@ impl Errand {
         }
         self.done.store(true, Ordering::Release);
     }
+
+    /// Whether the lane has run it: the answers are there, and it is the controller's again.
+    pub fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
 }
 
 /// The shared side of one lane.
@@ -67,7 +72,7 @@ pub struct LaneShared {
     /// Asks the queue worker to end.
     stop: AtomicBool,
     /// Injected events are waiting.
-    pub injected: AtomicBool,
+    injected: AtomicBool,
     /// Notices that found their ring full.
     pub notices_lost: AtomicU64,
 }
@@ -134,22 +139,49 @@ impl LaneShared {
     /// Sends the lane on an errand and waits for it, `limit_ms` at the most; `false` where the lane did not
     /// find the time.
     pub fn run_errand(&self, errand: &mut Errand, limit_ms: u32) -> bool {
-        self.errand.store(std::ptr::from_mut(errand), Ordering::Release);
-        self.place.wake();
+        self.send_errand(errand);
         for _ in 0..limit_ms * 10 {
-            if errand.done.load(Ordering::Acquire) {
+            if errand.is_done() {
                 return true;
             }
             std::thread::sleep(std::time::Duration::from_micros(100));
         }
-        // Taken back, unless the lane is at it this very moment: that is bounded.
-        if self.errand.swap(std::ptr::null_mut(), Ordering::AcqRel).is_null() {
-            while !errand.done.load(Ordering::Acquire) {
-                std::thread::sleep(std::time::Duration::from_micros(100));
-            }
-            return true;
+        if self.recall_errand() {
+            return false;
         }
-        false
+        // The lane is at it this very moment: that is bounded.
+        while !errand.is_done() {
+            std::thread::sleep(std::time::Duration::from_micros(100));
+        }
+        true
+    }
+
+    /// Sends the lane on an errand. It must stay where it is until it is done, or was recalled.
+    pub fn send_errand(&self, errand: &mut Errand) {
+        self.errand.store(std::ptr::from_mut(errand), Ordering::Release);
+        self.place.wake();
+    }
+
+    /// Takes the errand back; `false` where the lane has it already, and will run it.
+    pub fn recall_errand(&self) -> bool {
+        !self.errand.swap(std::ptr::null_mut(), Ordering::AcqRel).is_null()
+    }
+
+    /// Says that an injected event is in its ring.
+    pub fn announce_injected(&self) {
+        self.injected.store(true, Ordering::Release);
+        self.place.wake();
+    }
+
+    /// Whether injected events are waiting.
+    pub fn has_injected(&self) -> bool {
+        self.injected.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of it, before the ring is emptied: what is announced from now on is noted anew. One
+    /// operation, so that an announcement is either seen with its event or stays.
+    pub fn note_injected(&self) {
+        self.injected.swap(false, Ordering::Acquire);
     }
 
     /// Whether there is an errand.

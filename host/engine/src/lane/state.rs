@@ -1,6 +1,7 @@
 //! The state of a lane: everything that its owner needs, in one place, so that a successor can go on with
 //! it where an owner did not come back from a plugin.
 
+use std::cell::UnsafeCell;
 use std::sync::Arc;
 
 use rtrb::{Consumer, Producer};
@@ -53,6 +54,18 @@ pub enum InCall {
         /// The event.
         handle: Handle,
     },
+}
+
+/// Frames of one call that are being made events: the successor of an owner that did not come back makes
+/// events of the rest.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Arrived {
+    /// The source's id.
+    pub source: u32,
+    /// The slot that is next.
+    pub next: usize,
+    /// How many were filled.
+    pub count: usize,
 }
 
 /// A short list without repetitions and without allocation: what does not fit is asked for next time.
@@ -218,7 +231,8 @@ pub struct LaneState {
     pub(crate) scratch: Scratch,
     pub(crate) events: Vec<epoll::Event>,
     pub(crate) frames: Vec<TxFrame<'static>>,
-    pub(crate) heads: Box<[u8]>,
+    /// Headers of the frames of one call. Earlier ones are lent while a later one is written.
+    pub(crate) heads: Box<[UnsafeCell<u8>]>,
     pub(crate) dirty: Vec<u32>,
     pub(crate) ask_again: OnceList,
     /// Sources that brought nothing too often, and when they are looked at again; 0: there is none.
@@ -231,6 +245,8 @@ pub struct LaneState {
     /// Members that block or are out, and when the next of them is to be looked at; 0: at no time.
     pub(crate) ailing: Vec<u32>,
     pub(crate) ailing_at_ns: u64,
+    /// Calls were given what another member did not take.
+    pub(crate) calls_wait: bool,
     /// Receipts of one call.
     pub(crate) receipts: Box<[Receipt]>,
     /// When a frame that waits for others has waited long enough; 0: none does.
@@ -246,12 +262,26 @@ pub struct LaneState {
     pub(crate) rings: LaneRings,
     pub(crate) ports: Vec<FunctionPort>,
     pub(crate) in_call: InCall,
+    /// The event that is being handed to its groups, and how many of them have had their turn.
+    pub(crate) delivering: Option<(Handle, usize)>,
+    /// Frames that came in one call and are being made events.
+    pub(crate) arrived: Arrived,
+    /// Tables that the lane has begun to take into use.
+    pub(crate) changing: Option<*const LaneTables>,
+    /// Receivers are not what they were: calls that wait for a worker, and topics on hold, are looked at
+    /// again at the end of the turn.
+    pub(crate) look_again: bool,
     pub(crate) inline_output: Box<[u8]>,
 }
 
 // SAFETY: `tables` points at tables that the controller keeps alive while the lane uses them; everything
 // else in it can be sent.
 unsafe impl Send for LaneState {}
+
+/// Room for the headers of one call.
+pub(crate) fn heads() -> Box<[UnsafeCell<u8>]> {
+    (0..BATCH_MAX * ENVELOPE_BYTES_MAX).map(|_| UnsafeCell::new(0)).collect()
+}
 
 /// The most sources that one look at the waiting place brings.
 pub const READY_MAX: usize = 64;
@@ -289,7 +319,7 @@ impl LaneState {
             scratch: parts.scratch,
             events: no_events(),
             frames: Vec::with_capacity(BATCH_MAX),
-            heads: vec![0; BATCH_MAX * ENVELOPE_BYTES_MAX].into(),
+            heads: heads(),
             dirty: Vec::with_capacity(parts.ids),
             ask_again: OnceList::new(parts.ids),
             resting: OnceList::new(parts.ids),
@@ -298,6 +328,7 @@ impl LaneState {
             held: OnceList::new(parts.ids),
             ailing: Vec::with_capacity(parts.ids),
             ailing_at_ns: 0,
+            calls_wait: false,
             receipts: vec![Receipt::empty(); BATCH_MAX].into(),
             linger_at_ns: 0,
             shaper: (rate_max > 0).then(|| Shaper::new(rate_max, None)),
@@ -308,6 +339,10 @@ impl LaneState {
             rings: parts.rings,
             ports: parts.ports,
             in_call: InCall::Nothing,
+            delivering: None,
+            arrived: Arrived::default(),
+            changing: None,
+            look_again: false,
             inline_output: vec![0; 65_536].into(),
         };
         crate::system::memory::settle(&mut state.heads, false);
@@ -385,6 +420,11 @@ impl LaneState {
         record.reason = Some(reason);
         record.copies_lost = record.copies_lost.saturating_add(1);
         self.release(handle);
+    }
+
+    /// A lost thread may still read the event: its buffer is never used again.
+    pub(crate) fn write_off(&mut self, handle: Handle) {
+        self.pool.record_mut(handle).lost = true;
     }
 
     /// An event is dropped before any receiver got it.

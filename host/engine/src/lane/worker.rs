@@ -4,17 +4,15 @@
 //! finished jobs, dispatch, send. It waits only where nothing is queued, and without a timer where nothing
 //! needs one: an idle lane does not wake up.
 
-use std::sync::atomic::Ordering;
-
 use tempos_abi::adapter::Receipt;
 use tempos_abi::invoker::Outcome;
 use tempos_control::level::LEVELS_MAX;
 
 use super::order::{EXPLANATION_BYTES, Injected, LaneNotice};
 use super::ownership::Disowned;
-use super::pool::Stage;
-use super::state::{InCall, LaneState, READY_MAX};
-use super::tables::{LaneTables, token};
+use super::pool::{NO_TOPIC, Stage};
+use super::state::{InCall, LaneState, READY_MAX, heads};
+use super::tables::{LaneTables, TopicEntry, token};
 use crate::bridging::shaper::Shaper;
 use crate::stats::{LOST, Reason};
 use crate::system::clock::monotonic_ns;
@@ -41,21 +39,39 @@ pub unsafe fn run(state: *mut LaneState) {
 
 impl LaneState {
     fn turn(&mut self) -> Result<(), Disowned> {
+        self.take_orders()?;
+        let ready = self.wait(self.patience());
+        self.work(ready)
+    }
+
+    /// The first part of a turn: what the controller wants.
+    pub(crate) fn take_orders(&mut self) -> Result<(), Disowned> {
         self.shared.stats.turns.add(1);
         if let Some(tables) = self.shared.take_next_tables() {
+            self.changing = Some(tables);
+        }
+        if let Some(tables) = self.changing {
             self.change_tables(tables)?;
         }
-        if self.shared.injected.load(Ordering::Relaxed) {
+        if self.shared.has_injected() {
             self.take_injected()?;
         }
         if self.shared.has_errand() {
             self.shared.do_errand();
         }
-        if let Some((number, port)) = self.shared.take_next_port() {
-            self.replace_port(*number as usize, port)?;
+        if self.shared.has_next_port() {
+            // Before the worker is taken: where the lane is lost in here, its successor still finds it.
+            self.collect()?;
+            if let Some((number, port)) = self.shared.take_next_port() {
+                self.replace_port(*number as usize, port)?;
+            }
         }
         self.end_rest();
-        let ready = self.wait();
+        Ok(())
+    }
+
+    /// The last part of a turn: what the first `ready` of `events` bring, and what can go out.
+    pub(crate) fn work(&mut self, ready: usize) -> Result<(), Disowned> {
         let mut looked = 0;
         while looked < ready {
             let event = self.events[looked].data.u64();
@@ -74,45 +90,59 @@ impl LaneState {
         self.collect()?;
         self.dispatch()?;
         self.tend_members()?;
+        if std::mem::take(&mut self.calls_wait) {
+            self.feed_waiting();
+        }
         if !self.ask_again.is_empty() {
             self.ask_blocked_again()?;
+        }
+        if self.look_again {
+            self.look_again = false;
+            self.now = monotonic_ns();
+            self.feed_waiting();
+            self.release_holds()?;
         }
         Ok(())
     }
 
-    fn wait(&mut self) -> usize {
-        let limit = if self.more_queued {
-            Some(0)
-        } else {
-            let mut at = self.wake_at_ns;
-            if !self.ask_again.is_empty() {
-                let again = monotonic_ns() + ASK_AGAIN_NS;
-                at = if at == 0 { again } else { at.min(again) };
+    /// How long the lane may wait, in nanoseconds; `None`: until something comes.
+    pub(crate) fn patience(&self) -> Option<u64> {
+        // What may linger in an outlet has a time of its own.
+        let unsent = !self.dirty.is_empty() && self.linger_at_ns == 0;
+        if self.more_queued || self.look_again || self.calls_wait || unsent {
+            return Some(0);
+        }
+        let mut at = self.wake_at_ns;
+        if !self.ask_again.is_empty() {
+            let again = monotonic_ns() + ASK_AGAIN_NS;
+            at = if at == 0 { again } else { at.min(again) };
+        }
+        for other in [self.rested_at_ns, self.ailing_at_ns, self.linger_at_ns] {
+            if other != 0 {
+                at = if at == 0 { other } else { at.min(other) };
             }
-            for other in [self.rested_at_ns, self.ailing_at_ns, self.linger_at_ns] {
-                if other != 0 {
-                    at = if at == 0 { other } else { at.min(other) };
-                }
-            }
-            (at != 0).then(|| at.saturating_sub(monotonic_ns()))
-        };
+        }
+        (at != 0).then(|| at.saturating_sub(monotonic_ns()))
+    }
+
+    /// Whether somebody has left work for the lane that no descriptor tells of.
+    pub(crate) fn has_orders(&self) -> bool {
+        let shared = &self.shared;
+        self.has_crossings()
+            || shared.has_next_tables()
+            || shared.has_next_port()
+            || shared.has_errand()
+            || shared.is_stopping()
+            || shared.has_injected()
+            || self.ports.iter().any(|port| !port.from_worker.is_empty())
+    }
+
+    /// Waits, `limit` nanoseconds at the most; how many of `events` are ready.
+    pub(crate) fn wait(&mut self, limit: Option<u64>) -> usize {
         let quiet = self.queue_failed || self.block && self.room_to_receive() == 0;
         // Taken out for the wait, so that the rest of the lane can be looked at meanwhile.
         let mut events = std::mem::take(&mut self.events);
-        let shared = &self.shared;
-        let ports = &self.ports;
-        let lane = &*self;
-        let crosses = self.crossings_in.iter().any(Option::is_some);
-        let more_work = || {
-            crosses && lane.has_crossings()
-                || shared.has_next_tables()
-                || shared.has_next_port()
-                || shared.has_errand()
-                || shared.is_stopping()
-                || shared.injected.load(Ordering::Relaxed)
-                || ports.iter().any(|port| !port.from_worker.is_empty())
-        };
-        let ready = shared.place.wait(&mut events, limit, quiet, more_work);
+        let ready = self.shared.place.wait(&mut events, limit, quiet, || self.has_orders());
         self.events = events;
         if self.wake_at_ns != 0 && self.queued > 0 {
             // The policy's time may have come: it is asked, and says when to ask again.
@@ -144,16 +174,16 @@ impl LaneState {
 
     /// Takes in what calls have published.
     fn take_injected(&mut self) -> Result<(), Disowned> {
-        self.shared.injected.store(false, Ordering::Relaxed);
+        self.shared.note_injected();
         self.now = monotonic_ns();
         while let Ok(mut injected) = self.rings.injected.pop() {
-            let answer = self.inject(&injected);
+            // A lane that was lost in here touches its rings no more.
+            self.inject(&injected)?;
             injected.payload.clear();
             // The controller empties this ring before it fills the other, which has the same room.
             if let Err(rtrb::PushError::Full(injected)) = self.rings.emptied.push(injected) {
                 std::mem::forget(injected);
             }
-            answer?;
         }
         Ok(())
     }
@@ -176,6 +206,7 @@ impl LaneState {
 
     /// Takes new tables into use: what is queued and what waits moves along.
     fn change_tables(&mut self, tables: *const super::tables::LaneTables) -> Result<(), Disowned> {
+        self.now = monotonic_ns();
         // SAFETY: the controller keeps them alive until they are acknowledged.
         for source in unsafe { &(*tables).handover.get().sources } {
             if let Some(source) = self.source(*source) {
@@ -187,7 +218,15 @@ impl LaneState {
             answer?;
         }
         self.flush_dirty()?;
-        let old = self.tables();
+        // SAFETY: as above.
+        let next = unsafe { &*tables };
+        for (index, topic) in self.tables().topics.iter().enumerate() {
+            if let Some(entry) = topic
+                && next.topics.get(index).is_none_or(Option::is_none)
+            {
+                self.drop_topic(index as u32, entry);
+            }
+        }
         self.tables = tables;
         let new = self.tables();
         self.take_settings(new);
@@ -214,7 +253,7 @@ impl LaneState {
                 }
             }
             if let Some(next) = successor.and_then(|id| self.call(id)) {
-                next.in_flight = call.in_flight;
+                next.in_flight += call.in_flight;
             }
         }
         // What they replace goes back with the handover: it is not freed here.
@@ -228,15 +267,11 @@ impl LaneState {
         for (topic, share) in &new.shares {
             self.queue.set_topic(*topic, share);
         }
-        // Topics that went take their queued events with them.
-        for index in 0..old.topics.len() {
-            if old.topics[index].is_some() && new.topics.get(index).is_none_or(Option::is_none) {
-                self.drop_topic(index as u32);
-            }
-        }
+        self.changing = None;
         self.shared.acknowledge_tables();
-        self.release_holds()?;
         self.more_queued = self.queued > 0;
+        // What has moved to a successor is handed on; what has found a receiver is no longer held.
+        self.look_again = true;
         Ok(())
     }
 
@@ -284,16 +319,28 @@ impl LaneState {
                 _ => self.refuse_copy(handle, Reason::Removed),
             }
         }
+        outlet.stats.pending.set(0);
+        if let Some(next) = successor.and_then(|id| self.outlet(id)) {
+            next.stats.pending.set(next.pending.len() as u64);
+        }
     }
 
-    /// Drops what is queued for a topic that is gone.
-    fn drop_topic(&mut self, topic: u32) {
-        if self.queued == 0 {
-            return;
-        }
+    /// A topic goes: its account is settled, what is queued for it is dropped, and what receivers still hold
+    /// is of no topic any more. Another topic may get its index.
+    fn drop_topic(&mut self, topic: u32, entry: &TopicEntry) {
         for handle in 0..self.pool.handles() {
-            let record = self.pool.record(handle);
-            if record.stage == Stage::Queued && record.topic == topic && self.queue.forget(handle) {
+            let record = self.pool.record_mut(handle);
+            if record.topic != topic || matches!(record.stage, Stage::Free | Stage::Lost) {
+                continue;
+            }
+            record.topic = NO_TOPIC;
+            entry.stats.live.subtract(1);
+            if record.delivered {
+                entry.stats.events_out.add(1);
+            } else {
+                entry.stats.dropped.count(Reason::Removed);
+            }
+            if record.stage == Stage::Queued && (self.queue_failed || self.queue.forget(handle)) {
                 self.queued -= 1;
                 self.drop_event(handle, Reason::Removed);
             }
@@ -319,20 +366,23 @@ impl LaneState {
                     for _ in 0..frames {
                         if let Some(handle) = entry.pending.pop_front() {
                             self.write_off(handle);
+                            self.refuse_copy(handle, Reason::ReceiverFailed);
                         }
                     }
-                    // No other thread owns the lane yet.
-                    let _ = self.fail_outlet(outlet, LOST);
+                    self.fail_outlet(outlet, LOST);
                 }
+                // Nor are the headers that it may still read.
+                std::mem::forget(std::mem::replace(&mut self.heads, heads()));
             }
             InCall::Policy => self.fail_queue(),
             InCall::Function { call, handle } => {
                 let event_id = self.pool.record(handle).id;
                 self.write_off(handle);
+                self.refuse_copy(handle, Reason::ReceiverFailed);
                 if let Some(call) = self.call(call) {
                     call.stats.busy.subtract(1);
                     call.stats.count(Outcome::LATE);
-                    let _ = self.fail_call(call, LOST);
+                    self.fail_call(call, LOST);
                 }
                 self.tell(LaneNotice::FunctionFailed {
                     call,
@@ -352,6 +402,15 @@ impl LaneState {
         if self.inline_output.is_empty() {
             self.inline_output = vec![0; 65_536].into();
         }
+        // Groups that have not had their turn do not get the event any more.
+        if let Some((handle, served)) = self.delivering.take() {
+            let groups = self.topic(self.pool.record(handle).topic).map_or(0, |entry| entry.groups.len());
+            for _ in served..groups {
+                self.retain(handle);
+                self.refuse_copy(handle, Reason::ReceiverFailed);
+            }
+            self.release(handle);
+        }
         // An event that was between two places when its owner left belongs to nobody else.
         for handle in self.pool.handles_at(Stage::Arriving) {
             if was_in == InCall::Policy {
@@ -360,19 +419,17 @@ impl LaneState {
                 self.drop_event(handle, Reason::ReceiverFailed);
             }
         }
-    }
-
-    /// An event that a lost thread may still read: counted as dropped, its buffer never used again.
-    pub(crate) fn write_off(&mut self, handle: u32) {
-        let record = self.pool.record_mut(handle);
-        let (topic, delivered) = (record.topic, record.delivered);
-        record.stage = Stage::Lost;
-        if let Some(entry) = self.topic(topic) {
-            entry.stats.live.subtract(1);
-            if delivered {
-                entry.stats.events_out.add(1);
-            } else {
-                entry.stats.dropped.count(Reason::ReceiverFailed);
+        // The policy that the rest would have to ask has just failed: nothing leaves the lane here.
+        let _ = self.make_events();
+        self.look_again = true;
+        // What the waiting place has reported once went with the owner that it was reported to.
+        for entry in self.tables().outlets.iter().flatten() {
+            // SAFETY: this is the lane's owner.
+            let outlet = unsafe { entry.cell.get() };
+            outlet.stats.pending.set(outlet.pending.len() as u64);
+            outlet.stats.unsettled.set(outlet.unsettled.len() as u64);
+            if outlet.blocked && !outlet.failed {
+                self.block_outlet(outlet);
             }
         }
     }

@@ -9,11 +9,12 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use tempos_abi::event::{EventView, Output};
 use tempos_abi::invoker::{FunctionBox, InvokeContext, Outcome};
 
+use super::workflow::Call;
 use crate::lane::order::EXPLANATION_BYTES;
 use crate::lane::ownership::{Doing, Ownership};
 use crate::lane::pool::Handle;
 use crate::lane::shared::LaneShared;
-use crate::stats::Tally;
+use crate::stats::{Tally, WorkflowStats};
 use crate::system::clock::monotonic_ns;
 use crate::system::memory::Region;
 use crate::system::scheduling::ThreadId;
@@ -33,6 +34,8 @@ pub struct Job {
     pub function: *const FunctionBox,
     /// Jobs of its call's cell; null for an inline run.
     pub outstanding: *const Tally,
+    /// What is counted for its workflow: another workflow may have its call's id by now.
+    pub stats: *const WorkflowStats,
     /// What surrounds the invocation.
     pub context: InvokeContext,
     /// When it was handed over.
@@ -227,6 +230,11 @@ pub(crate) fn settle(job: &mut Job, outcome: Outcome, sink: &Output<'_>) {
 pub type Sleeper = Thread;
 
 impl Job {
+    /// Whether it runs the very function of the call, not one that the call's function has replaced.
+    pub(crate) fn is_of(&self, call: &Call) -> bool {
+        std::ptr::eq(self.function, Arc::as_ptr(&call.function))
+    }
+
     /// Says that nothing of the call's cell is used any more; only the lane's owner.
     pub(crate) fn let_go(&self) {
         if !self.outstanding.is_null() {

@@ -58,18 +58,33 @@ impl LaneState {
 
     /// Gives an event to a workflow: runs it, hands it over, or lets it wait.
     pub(crate) fn push_to_call(&mut self, id: u32, handle: Handle) -> Result<(), Disowned> {
+        match self.call(id) {
+            Some(call) if call.inline => {
+                call.stats.events_in.add(1);
+                call.stats.busy.add(1);
+                self.run_inline(call, handle)
+            }
+            Some(call) => {
+                self.wait_for_call(id, handle);
+                self.feed(call);
+                Ok(())
+            }
+            None => {
+                self.refuse_copy(handle, Reason::Removed);
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets an event wait for a workflow whose function runs on a worker; nothing is handed over yet.
+    pub(crate) fn wait_for_call(&mut self, id: u32, handle: Handle) {
         let Some(call) = self.call(id) else {
             self.refuse_copy(handle, Reason::Removed);
-            return Ok(());
+            return;
         };
         call.stats.events_in.add(1);
         call.stats.busy.add(1);
-        if call.inline {
-            return self.run_inline(call, handle);
-        }
         call.pending.push_back(handle);
-        self.feed(call);
-        Ok(())
     }
 
     /// Hands waiting events to workers while there is room.
@@ -77,6 +92,11 @@ impl LaneState {
         while call.in_flight < call.in_flight_max() {
             let Some(port) = self.port_for(call) else { return };
             let Some(handle) = call.pending.pop_front() else { return };
+            if self.pool.record(handle).is_expired(self.now) {
+                call.stats.busy.subtract(1);
+                self.refuse_copy(handle, Reason::Expired);
+                continue;
+            }
             self.hand_over(call, port, handle);
         }
     }
@@ -97,7 +117,7 @@ impl LaneState {
     }
 
     fn hand_over(&mut self, call: &mut Call, port: usize, handle: Handle) {
-        let event = self.view(handle);
+        let event = self.view(call, handle);
         let now = monotonic_ns();
         let job = Job {
             handle,
@@ -105,6 +125,7 @@ impl LaneState {
             event,
             function: Arc::as_ptr(&call.function),
             outstanding: Arc::as_ptr(&call.outstanding),
+            stats: Arc::as_ptr(&call.stats),
             context: context(call, port as u32, now),
             handed_ns: now,
             output_bytes_max: call.output_bytes_max,
@@ -125,11 +146,13 @@ impl LaneState {
     }
 
     /// The event as a function sees it.
-    fn view(&self, handle: Handle) -> EventView<'static> {
+    fn view(&self, call: &Call, handle: Handle) -> EventView<'static> {
         let record = self.pool.record(handle);
+        // SAFETY: the call's cell lives until no job of it is under way.
+        let topic: &'static str = unsafe { &*Arc::as_ptr(&call.topic) };
         EventView {
             id: record.id,
-            topic: self.topic(record.topic).map_or("", |entry| &*entry.name).into(),
+            topic: topic.into(),
             level: self.level,
             source_time_ns: record.source_time_ns,
             arrival_ns: record.arrival_ns,
@@ -141,7 +164,7 @@ impl LaneState {
     }
 
     fn run_inline(&mut self, call: &mut Call, handle: Handle) -> Result<(), Disowned> {
-        let event = self.view(handle);
+        let event = self.view(call, handle);
         let now = monotonic_ns();
         let mut explanation = [0; EXPLANATION_BYTES];
         // Taken out for the call: a lane that is taken over meanwhile makes itself another one.
@@ -153,6 +176,7 @@ impl LaneState {
             event,
             function: Arc::as_ptr(&call.function),
             outstanding: std::ptr::null(),
+            stats: Arc::as_ptr(&call.stats),
             context: context(call, 0, now),
             handed_ns: now,
             output_bytes_max: call.output_bytes_max,
@@ -178,6 +202,12 @@ impl LaneState {
         answer
     }
 
+    /// The call that a job is of, or the one that has taken its place; `None` where its workflow has gone,
+    /// though another one may have its id by now.
+    pub(crate) fn call_of(&self, job: &Job) -> Option<&'static mut Call> {
+        self.call(job.call).filter(|call| std::ptr::eq(Arc::as_ptr(&call.stats), job.stats))
+    }
+
     /// Takes back the jobs that workers are done with, and hands them the next ones.
     pub(crate) fn collect(&mut self) -> Result<(), Disowned> {
         if self.collect_finished()? {
@@ -197,23 +227,24 @@ impl LaneState {
                 // SAFETY: the port holds the shared side; the index just came over the ring that leads
                 // here, so that job and output belong to this thread until the index is handed out again.
                 let (job, output) = unsafe { ((*shared).job(index).take(), (*shared).output(index)) };
+                // Nothing is handed over before the output was read.
+                self.ports[at].free.push(index);
                 if let Some(job) = job {
-                    if let Some(call) = self.call(job.call) {
+                    if let Some(call) = self.call_of(&job) {
                         call.in_flight = call.in_flight.saturating_sub(1);
                     }
                     job.let_go();
                     self.complete(&job, output)?;
                 }
-                self.ports[at].free.push(index);
             }
         }
         Ok(some)
     }
 
-    /// Puts a new function worker in the place of one that did not come back: the job that it hangs in is
-    /// written off as late, the others go on with the new one.
+    /// Puts a new function worker in the place of one that did not come back, and whose finished jobs have
+    /// been collected: the job that it hangs in is written off as late, the others go on with the new one.
     pub(crate) fn replace_port(&mut self, number: usize, port: &mut FunctionPort) -> Result<(), Disowned> {
-        self.collect()?;
+        self.now = monotonic_ns();
         let Some(own) = self.ports.get_mut(number) else { return Ok(()) };
         std::mem::swap(own, port);
         // `port` is the lost one now; it is never freed, since its thread may still come back to it.
@@ -230,17 +261,27 @@ impl LaneState {
             let Some((_, index)) = entry else { continue };
             // SAFETY: as above.
             let Some(job) = (unsafe { port.shared.job(index) }) else { continue };
-            let Some(call) = self.call(job.call) else { continue };
-            call.in_flight = call.in_flight.saturating_sub(1);
+            let call = self.call_of(job);
             if at > 0 {
-                call.pending.push_front(job.handle);
+                // It was never begun.
+                job.let_go();
+                match call {
+                    Some(call) => {
+                        call.in_flight = call.in_flight.saturating_sub(1);
+                        call.pending.push_front(job.handle);
+                    }
+                    None => self.refuse_copy(job.handle, Reason::Removed),
+                }
                 continue;
             }
-            call.stats.busy.subtract(1);
-            call.stats.count(Outcome::LATE);
             let event_id = self.pool.record(job.handle).id;
             self.pool.record_mut(job.handle).delivered = true;
             self.write_off(job.handle);
+            self.release(job.handle);
+            let Some(call) = call else { continue };
+            call.in_flight = call.in_flight.saturating_sub(1);
+            call.stats.busy.subtract(1);
+            call.stats.count(Outcome::LATE);
             self.tell(LaneNotice::FunctionFailed {
                 call: job.call,
                 event_id,
@@ -248,7 +289,9 @@ impl LaneState {
                 explanation: [0; EXPLANATION_BYTES],
                 explanation_len: 0,
             });
-            self.fail_call(call, stats::LOST)?;
+            if job.is_of(call) {
+                self.fail_call(call, stats::LOST);
+            }
         }
         self.feed_waiting();
         self.release_holds()
@@ -272,7 +315,7 @@ impl LaneState {
         self.pool.record_mut(job.handle).delivered = true;
         let took = now.saturating_sub(job.handed_ns);
         self.shared.stats.function.record(took);
-        let Some(call) = self.call(job.call) else {
+        let Some(call) = self.call_of(job) else {
             self.release(job.handle);
             return Ok(());
         };
@@ -288,16 +331,17 @@ impl LaneState {
                 explanation_len: job.explanation_len,
             });
         }
-        if job.outcome == Outcome::PANICKED {
-            self.fail_call(call, stats::PANICKED)?;
+        if job.outcome == Outcome::PANICKED && job.is_of(call) {
+            self.fail_call(call, stats::PANICKED);
         }
         let to = if call.replies { self.reply_topic(job.handle).or(call.to) } else { call.to };
-        let admitted = match (job.output_bytes, to) {
+        let made = match (job.output_bytes, to) {
             (Some(len), Some(to)) => self.emit(job.handle, to, &output[..len as usize]),
-            _ => Ok(()),
+            _ => None,
         };
+        // Before the policy is asked: the lane may be lost in it.
         self.release(job.handle);
-        admitted
+        made.map_or(Ok(()), |handle| self.admit(handle))
     }
 
     /// The topic that an event wants its reply to go to, where there is one of that name that takes replies.
@@ -309,14 +353,14 @@ impl LaneState {
         Some(topics[at].1)
     }
 
-    /// An output becomes an event on the next topic, with its parent's times.
-    fn emit(&mut self, parent: Handle, to: u32, payload: &[u8]) -> Result<(), Disowned> {
-        let Some(entry) = self.topic(to) else { return Ok(()) };
+    /// An output becomes an event on the next topic, with its parent's times; it is to be admitted.
+    fn emit(&mut self, parent: Handle, to: u32, payload: &[u8]) -> Option<Handle> {
+        let entry = self.topic(to)?;
         entry.stats.events_in.add(1);
         let attributes = self.pool.attributes(parent);
         let Some(handle) = self.make(to, entry, payload, attributes) else {
             entry.stats.dropped.count(Reason::NoBuffer);
-            return Ok(());
+            return None;
         };
         let id = self.new_event_id();
         let parent = *self.pool.record(parent);
@@ -331,21 +375,20 @@ impl LaneState {
             u64::MAX => 0,
             deadline => deadline,
         };
-        self.admit(handle)
+        Some(handle)
     }
 
     /// A function panicked or did not come back: it gets nothing more.
-    pub(crate) fn fail_call(&mut self, call: &mut Call, mark: u64) -> Result<(), Disowned> {
+    pub(crate) fn fail_call(&mut self, call: &mut Call, mark: u64) {
         call.failed = true;
         call.stats.failed.set(mark);
         let (id, stats) = (call.id, Arc::clone(&call.stats));
         while let Some(handle) = call.pending.pop_front() {
             stats.busy.subtract(1);
-            if !self.give_to_another(Member::Call(id), handle)? {
+            if !self.give_to_another(Member::Call(id), handle) {
                 self.refuse_copy(handle, Reason::ReceiverFailed);
             }
         }
-        Ok(())
     }
 }
 

@@ -17,6 +17,9 @@ pub struct Call {
     pub function: Arc<FunctionBox>,
     /// Its id on this lane.
     pub id: u32,
+    /// The name of the topic that its events come from: workers may read it when the tables that they were
+    /// handed over under have gone.
+    pub topic: Arc<str>,
     /// The topic that its output goes to, on this lane.
     pub to: Option<u32>,
     /// Its output goes to the topic that an event names in `reply-to`.

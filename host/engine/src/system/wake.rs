@@ -3,24 +3,22 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
+
+use super::sleep_flag::SleepFlag;
 
 /// What an epoll set reports for its own eventfd.
 pub const WAKE_TOKEN: u64 = u64::MAX;
 
 /// The waiting place of one lane.
-///
-/// The sleeper sets a flag, looks once more for work, and waits; whoever brings work puts it down first
-/// and then looks at the flag. The two fences make sure that at least one of them sees the other.
 #[derive(Debug)]
 pub struct WaitingPlace {
     set: OwnedFd,
     /// The same without the sources: where a lane waits whose full queue blocks its senders.
     quiet: OwnedFd,
     wake: OwnedFd,
-    sleeping: AtomicBool,
+    flag: SleepFlag,
 }
 
 impl WaitingPlace {
@@ -35,7 +33,7 @@ impl WaitingPlace {
         for each in [&set, &quiet] {
             epoll::add(each, &wake, epoll::EventData::new_u64(WAKE_TOKEN), epoll::EventFlags::IN)?;
         }
-        Ok(WaitingPlace { set, quiet, wake, sleeping: AtomicBool::new(false) })
+        Ok(WaitingPlace { set, quiet, wake, flag: SleepFlag::default() })
     }
 
     /// Watches a descriptor for reading, level-triggered. Any thread may call this.
@@ -114,12 +112,8 @@ impl WaitingPlace {
         more_work: impl FnOnce() -> bool,
     ) -> usize {
         let mut limit = timeout_ns;
-        if limit != Some(0) {
-            self.sleeping.store(true, Ordering::Relaxed);
-            fence(Ordering::SeqCst);
-            if more_work() {
-                limit = Some(0);
-            }
+        if limit != Some(0) && !self.flag.lie_down(more_work) {
+            limit = Some(0);
         }
         let timeout = limit.map(|ns| rustix::event::Timespec {
             tv_sec: (ns / 1_000_000_000) as i64,
@@ -128,14 +122,13 @@ impl WaitingPlace {
         // An interrupted wait is one in which nothing was ready.
         let filled =
             epoll::wait(if quiet { &self.quiet } else { &self.set }, events, timeout.as_ref()).unwrap_or(0);
-        self.sleeping.store(false, Ordering::Relaxed);
+        self.flag.get_up();
         filled
     }
 
     /// Wakes the sleeper; costs no system call where nobody sleeps. The work must be in place before.
     pub fn wake(&self) {
-        fence(Ordering::SeqCst);
-        if self.sleeping.swap(false, Ordering::Relaxed) {
+        if self.flag.is_to_be_woken() {
             // EAGAIN means that a wake-up is already on its way.
             let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
         }

@@ -293,6 +293,7 @@ impl Drafting<'_> {
         let cell = Arc::new(LaneCell::new(Call {
             function: Arc::new(function),
             id: id as u32,
+            topic: workflow.from.as_str().into(),
             to,
             replies: workflow.replies,
             inline: workflow.call.inline,
