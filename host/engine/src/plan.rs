@@ -169,7 +169,7 @@ impl LanePlan {
 
     /// Tables for the lane. The group of a topic that has lost all its members to failures stays: its
     /// events are counted as lost, not as unwanted.
-    pub fn tables(&self, level: &LevelSpec, handover: Handover) -> Box<LaneTables> {
+    pub fn tables(&self, level: &LevelSpec, handover: Handover) -> Arc<LaneTables> {
         let topics = self
             .topics
             .iter()
@@ -202,7 +202,7 @@ impl LanePlan {
                 Some((index as u32, TopicShare { rank: topic.rank, weight: topic.weight, reserved: [0; 2] }))
             })
             .collect();
-        Box::new(LaneTables {
+        Arc::new(LaneTables {
             topics,
             sources: self.sources.iter().map(|source| source.as_ref().map(|s| Arc::clone(&s.cell))).collect(),
             outlets: self

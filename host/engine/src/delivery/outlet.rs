@@ -1,5 +1,6 @@
 //! An egress channel of a lane: what waits for it, and how it is sent.
 
+use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -224,7 +225,11 @@ impl LaneState {
                 attributes,
                 payload: &[],
             };
-            let head = &mut self.heads[at * ENVELOPE_BYTES_MAX..(at + 1) * ENVELOPE_BYTES_MAX];
+            let place = &self.heads[at * ENVELOPE_BYTES_MAX..(at + 1) * ENVELOPE_BYTES_MAX];
+            // SAFETY: the lane's owner alone writes here, and no frame with this number is lent.
+            let head = unsafe {
+                std::slice::from_raw_parts_mut(UnsafeCell::raw_get(place.as_ptr()), ENVELOPE_BYTES_MAX)
+            };
             let len = envelope.encode_head(head).unwrap_or(0);
             // SAFETY: the buffer lives as long as the lane and is not written again before the call that
             // the frame is made for has returned.

@@ -52,7 +52,7 @@ pub struct Lane {
     /// Its shared side.
     pub shared: Arc<LaneShared>,
     state: Arc<StateCell>,
-    tables: Box<LaneTables>,
+    tables: Arc<LaneTables>,
     thread: Option<JoinHandle<()>>,
     workers: Vec<Worker>,
     /// Workers in the place of lost ones that the lane could not take yet.
@@ -96,7 +96,7 @@ impl Lane {
         spec: LevelSpec,
         level: QosLevel,
         queue: QueueBox,
-        tables: Box<LaneTables>,
+        tables: Arc<LaneTables>,
         supervisor: &Arc<Supervisor>,
         lock_memory: bool,
     ) -> io::Result<Lane> {
@@ -186,7 +186,7 @@ impl Lane {
     ///
     /// # Errors
     /// The new tables, where the lane did not take them in time: it goes on with the old ones.
-    pub fn swap(&mut self, tables: Box<LaneTables>) -> Result<Box<LaneTables>, Box<LaneTables>> {
+    pub fn swap(&mut self, tables: Arc<LaneTables>) -> Result<Arc<LaneTables>, Arc<LaneTables>> {
         let before = self.shared.taken();
         self.shared.publish(&tables);
         let patience = Instant::now() + SWAP_LIMIT;
@@ -362,8 +362,8 @@ impl Lane {
         &mut self,
         spec: LevelSpec,
         queue: QueueBox,
-        tables: Box<LaneTables>,
-    ) -> io::Result<Box<LaneTables>> {
+        tables: Arc<LaneTables>,
+    ) -> io::Result<Arc<LaneTables>> {
         let pool = Pool::new(pool_size(&spec, self.lock_memory))?;
         let scratch = Scratch::new(spec.event_bytes_max, spec.batch, self.lock_memory)?;
         let mut workers = Vec::new();

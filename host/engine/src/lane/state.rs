@@ -1,6 +1,7 @@
 //! The state of a lane: everything that its owner needs, in one place, so that a successor can go on with
 //! it where an owner did not come back from a plugin.
 
+use std::cell::UnsafeCell;
 use std::sync::Arc;
 
 use rtrb::{Consumer, Producer};
@@ -226,7 +227,8 @@ pub struct LaneState {
     pub(crate) scratch: Scratch,
     pub(crate) events: Vec<epoll::Event>,
     pub(crate) frames: Vec<TxFrame<'static>>,
-    pub(crate) heads: Box<[u8]>,
+    /// Headers of the frames of one call. Earlier ones are lent while a later one is written.
+    pub(crate) heads: Box<[UnsafeCell<u8>]>,
     pub(crate) dirty: Vec<u32>,
     pub(crate) ask_again: OnceList,
     /// Sources that brought nothing too often, and when they are looked at again; 0: there is none.
@@ -252,6 +254,11 @@ pub struct LaneState {
 // SAFETY: `tables` points at tables that the controller keeps alive while the lane uses them; everything
 // else in it can be sent.
 unsafe impl Send for LaneState {}
+
+/// Room for the headers of one call.
+pub(crate) fn heads() -> Box<[UnsafeCell<u8>]> {
+    (0..BATCH_MAX * ENVELOPE_BYTES_MAX).map(|_| UnsafeCell::new(0)).collect()
+}
 
 /// The most sources that one look at the waiting place brings.
 pub const READY_MAX: usize = 64;
@@ -284,7 +291,7 @@ impl LaneState {
             scratch: parts.scratch,
             events: vec![empty; READY_MAX],
             frames: Vec::with_capacity(BATCH_MAX),
-            heads: vec![0; BATCH_MAX * ENVELOPE_BYTES_MAX].into(),
+            heads: heads(),
             dirty: Vec::with_capacity(parts.ids),
             ask_again: OnceList::new(parts.ids),
             resting: OnceList::new(parts.ids),

@@ -9,7 +9,7 @@ use tempos_abi::invoker::Outcome;
 use super::order::{EXPLANATION_BYTES, Injected, LaneNotice};
 use super::ownership::Disowned;
 use super::pool::{NO_TOPIC, Stage};
-use super::state::{InCall, LaneState, READY_MAX};
+use super::state::{InCall, LaneState, READY_MAX, heads};
 use super::tables::{TopicEntry, token};
 use crate::stats::{LOST, Reason};
 use crate::system::clock::monotonic_ns;
@@ -329,8 +329,7 @@ impl LaneState {
                     self.fail_outlet(outlet, LOST);
                 }
                 // Nor are the headers that it may still read.
-                let heads = vec![0; self.heads.len()].into();
-                std::mem::forget(std::mem::replace(&mut self.heads, heads));
+                std::mem::forget(std::mem::replace(&mut self.heads, heads()));
             }
             InCall::Policy => self.fail_queue(),
             InCall::Function { call, handle } => {

@@ -94,7 +94,7 @@ pub struct Rig {
     pub shared: Arc<LaneShared>,
     pub plan: Plan,
     pub workers: Vec<Worker>,
-    tables: Box<LaneTables>,
+    tables: Arc<LaneTables>,
     injected: Producer<Box<Injected>>,
     emptied: Consumer<Box<Injected>>,
     notices: Consumer<LaneNotice>,

@@ -437,7 +437,7 @@ fn call(id: usize, topic: usize, function: usize, to: Option<usize>, stats: Arc<
 
 impl Plan {
     /// Tables for the lane.
-    pub fn tables(&self, batch: u32, block: bool, handover: Handover) -> Box<LaneTables> {
+    pub fn tables(&self, batch: u32, block: bool, handover: Handover) -> Arc<LaneTables> {
         let entry = |topic: &TopicPlan| TopicEntry {
             name: format!("topic{}", topic.serial).into(),
             stats: Arc::clone(&topic.stats),
@@ -459,7 +459,7 @@ impl Plan {
             let topic = topic.as_ref()?;
             Some((at as u32, TopicShare { rank: topic.rank, weight: 1 + topic.rank, reserved: [0; 2] }))
         };
-        Box::new(LaneTables {
+        Arc::new(LaneTables {
             topics: self.topics.iter().map(|topic| topic.as_ref().map(entry)).collect(),
             sources: self.sources.iter().map(|s| s.as_ref().map(|s| Arc::clone(&s.cell))).collect(),
             outlets: cells(&self.outlets),
