@@ -59,7 +59,9 @@ fn run(seed: u64, traced: bool) -> Result<u64, (Vec<String>, Vec<String>)> {
     let lanes = 1 + usize::from(with(|world| world.random.chance(25)));
     let mut rigs: Vec<Rig> = (0..lanes).map(Rig::new).collect();
     note(|| format!("{troubles:?} {:?}", rigs.iter().map(|rig| rig.level).collect::<Vec<_>>()));
-    let steps = with(|world| world.random.between(30, 120));
+    // Miri takes a second for a turn.
+    let most = if cfg!(miri) { 24 } else { 120 };
+    let steps = with(|world| world.random.between(most / 4, most));
     for _ in 0..steps {
         let rig = with(|world| world.random.below(lanes));
         step(&mut rigs[rig], troubles);
