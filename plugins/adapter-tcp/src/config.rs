@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use tempos_abi::adapter::{ChannelSpec, Direction};
 use tempos_abi::{OptionKind, OptionSpec, Options, PluginError};
+use tempos_sockets::WINDOW_MAX;
+
+use crate::frames::SEGMENT_BYTES_MAX;
 
 /// The option table.
 pub const OPTIONS: &[OptionSpec] = &[
@@ -43,6 +46,33 @@ pub const OPTIONS: &[OptionSpec] = &[
     )
     .unit("1KiB to 1GiB"),
     OptionSpec::new(
+        "segment",
+        OptionKind::SIZE,
+        "16KiB",
+        "Egress: a larger frame leaves in segments of that size, and smaller ones may overtake it; 0: none do.",
+    )
+    .unit("0, or 1KiB to 1MiB"),
+    OptionSpec::new(
+        "acknowledge",
+        OptionKind::FLAG,
+        "false",
+        "Egress: an event is delivered when the receiver says so. Ingress: the sender is told of each frame.",
+    ),
+    OptionSpec::new(
+        "window",
+        OptionKind::INTEGER,
+        "64",
+        "Egress, with acknowledge: the most events unacknowledged at once.",
+    )
+    .unit("1 to 1024"),
+    OptionSpec::new(
+        "acknowledge_timeout",
+        OptionKind::DURATION,
+        "1s",
+        "Egress, with acknowledge: how long one may take; the connection is then closed and the event lost.",
+    )
+    .unit("10ms to 1h"),
+    OptionSpec::new(
         "peer_timeout",
         OptionKind::DURATION,
         "10s",
@@ -59,6 +89,7 @@ pub const OPTIONS: &[OptionSpec] = &[
 ];
 
 const BUFFER_BYTES: RangeInclusive<i64> = 4096..=1 << 30;
+const SEGMENT_BYTES: RangeInclusive<i64> = 1024..=SEGMENT_BYTES_MAX as i64;
 const UNSENT_BYTES: RangeInclusive<i64> = 1024..=1 << 30;
 const MS: i64 = 1_000_000;
 
@@ -75,6 +106,17 @@ pub struct Ingress {
     pub receive_buffer: Option<usize>,
     /// After how long a quiet peer is asked.
     pub keepalive: Duration,
+    /// Whether the sender is told of each frame.
+    pub acknowledge: bool,
+}
+
+/// How events are acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledge {
+    /// The most events unacknowledged at once.
+    pub window: usize,
+    /// How long one may take.
+    pub timeout: Duration,
 }
 
 /// What an egress channel is to do.
@@ -90,6 +132,10 @@ pub struct Egress {
     pub peer_timeout: Duration,
     /// After how long a quiet peer is asked.
     pub keepalive: Duration,
+    /// The bytes of a segment; none: every frame leaves whole.
+    pub segment: Option<usize>,
+    /// Whether the receiver acknowledges each event, and how.
+    pub acknowledge: Option<Acknowledge>,
 }
 
 /// A channel's options, by its direction.
@@ -132,6 +178,7 @@ impl Reader<'_> {
             frame_timeout: self.duration("frame_timeout", 10_000, &(10..=3_600_000), "10ms to 1h")?,
             receive_buffer: self.buffer("receive_buffer")?,
             keepalive: self.keepalive()?,
+            acknowledge: self.options.flag("acknowledge"),
         })
     }
 
@@ -148,7 +195,25 @@ impl Reader<'_> {
             unsent: self.number("unsent", 16 << 10, &UNSENT_BYTES, "1KiB to 1GiB")? as i32,
             peer_timeout: self.duration("peer_timeout", 10_000, &(100..=3_600_000), "100ms to 1h")?,
             keepalive: self.keepalive()?,
+            segment: self.segment()?,
+            acknowledge: self.acknowledge()?,
         })
+    }
+
+    fn segment(&self) -> Result<Option<usize>, PluginError> {
+        match self.options.integer("segment").unwrap_or(16 << 10) {
+            0 => Ok(None),
+            bytes if SEGMENT_BYTES.contains(&bytes) => Ok(Some(bytes as usize)),
+            bytes => {
+                Err(self.wrong(&format!("segment = {bytes} bytes is not within 1KiB to 1MiB, and not 0")))
+            }
+        }
+    }
+
+    fn acknowledge(&self) -> Result<Option<Acknowledge>, PluginError> {
+        let window = self.number("window", 64, &(1..=WINDOW_MAX as i64), "1 to 1024")? as usize;
+        let timeout = self.duration("acknowledge_timeout", 1000, &(10..=3_600_000), "10ms to 1h")?;
+        Ok(self.options.flag("acknowledge").then_some(Acknowledge { window, timeout }))
     }
 
     fn keepalive(&self) -> Result<Duration, PluginError> {
