@@ -30,6 +30,13 @@ pub const OPTIONS: &[OptionSpec] = &[
     )
     .unit("10ms to 1h"),
     OptionSpec::new(
+        "idle_timeout",
+        OptionKind::DURATION,
+        "10s",
+        "Ingress: a sender that was silent for so long from the start gives way when all places are taken.",
+    )
+    .unit("100ms to 1h"),
+    OptionSpec::new(
         "receive_buffer",
         OptionKind::SIZE,
         "",
@@ -106,6 +113,8 @@ pub struct Ingress {
     pub receive_buffer: Option<usize>,
     /// After how long a quiet peer is asked.
     pub keepalive: Duration,
+    /// How long a sender may be silent from the start where all places are taken.
+    pub idle_timeout: Duration,
     /// Whether the sender is told of each frame.
     pub acknowledge: bool,
 }
@@ -178,6 +187,7 @@ impl Reader<'_> {
             frame_timeout: self.duration("frame_timeout", 10_000, &(10..=3_600_000), "10ms to 1h")?,
             receive_buffer: self.buffer("receive_buffer")?,
             keepalive: self.keepalive()?,
+            idle_timeout: self.duration("idle_timeout", 10_000, &(100..=3_600_000), "100ms to 1h")?,
             acknowledge: self.options.flag("acknowledge"),
         })
     }

@@ -26,6 +26,8 @@ pub struct Connection {
     pub streams: Streams,
     /// Since when a frame is incomplete.
     pub incomplete_since: Option<Instant>,
+    /// When it came, where no frame of it has come yet.
+    pub silent_since: Option<Instant>,
     /// It is in the round of those that have something.
     pub waits: bool,
 }
@@ -121,6 +123,9 @@ impl Connection {
             slot.set_producer(self.number);
             self.peer.write(slot);
             filled += 1;
+        }
+        if filled > 0 {
+            self.silent_since = None;
         }
         if acknowledge && filled > 0 && !tell(&self.socket, &verdicts[..filled]) {
             end = end.or(Some(End::Deaf));

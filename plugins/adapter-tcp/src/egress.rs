@@ -102,8 +102,7 @@ impl Egress {
         self.called_for_room(room);
         self.line();
         let mut filled = 0;
-        loop {
-            let Some(window) = &mut self.window else { break };
+        while let Some(window) = &mut self.window {
             let (told, malformed) = window.receipts(&mut receipts[filled..]);
             filled += told;
             if malformed {

@@ -312,8 +312,9 @@ impl Ingress {
             let peer = socket.peer_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
             Ok(Peer::new(peer))
         };
-        let free = self.connections.iter().position(Option::is_none);
-        let (Some(row), Ok(peer)) = (free, set_up()) else {
+        let prepared = set_up();
+        let free = self.connections.iter().position(Option::is_none).or_else(|| self.make_place());
+        let (Some(row), Ok(peer)) = (free, prepared) else {
             self.counters.refused.add(1);
             return None;
         };
@@ -325,6 +326,7 @@ impl Ingress {
             assembly,
             streams,
             incomplete_since: None,
+            silent_since: Some(Instant::now()),
             waits: false,
         });
         self.open += 1;
@@ -333,6 +335,20 @@ impl Ingress {
         if assembly == Assembly::default() && streams.is_idle() && !self.watch(row) {
             return None;
         }
+        Some(row)
+    }
+
+    /// Closes the connection that has been silent the longest, from its start and for too long.
+    fn make_place(&mut self) -> Option<usize> {
+        let now = Instant::now();
+        let silent = |one: &Option<Connection>| one.as_ref().filter(|one| !one.waits)?.silent_since;
+        let rows = self.connections.iter().enumerate();
+        let (since, row) = rows.filter_map(|(row, one)| Some((silent(one)?, row))).min()?;
+        if now.saturating_duration_since(since) < self.config.idle_timeout {
+            return None;
+        }
+        self.counters.refused.add(1);
+        self.end(row);
         Some(row)
     }
 
