@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tempos_abi::adapter::{ChannelSpec, Direction};
@@ -9,6 +10,7 @@ use tempos_abi::{OptionKind, OptionSpec, Options, PluginError};
 use tempos_sockets::WINDOW_MAX;
 
 use crate::frames::SEGMENT_BYTES_MAX;
+use crate::tls::Tls;
 
 /// The option table.
 pub const OPTIONS: &[OptionSpec] = &[
@@ -79,6 +81,28 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Egress, with acknowledge: how long one may take; the connection is then closed and the event lost.",
     )
     .unit("10ms to 1h"),
+    OptionSpec::new("tls", OptionKind::FLAG, "false", "The connection is encrypted, and who is there checked."),
+    OptionSpec::new(
+        "certificate",
+        OptionKind::PATH,
+        "",
+        "With tls: our own certificate, and those up to the authority. Ingress needs one.",
+    )
+    .unit("PEM file"),
+    OptionSpec::new("key", OptionKind::PATH, "", "With tls: the private key of the certificate.").unit("PEM file"),
+    OptionSpec::new(
+        "authority",
+        OptionKind::PATH,
+        "",
+        "With tls: whose certificates the peer may have. Egress needs it; with it, ingress wants senders to have one.",
+    )
+    .unit("PEM file"),
+    OptionSpec::new(
+        "server_name",
+        OptionKind::TEXT,
+        "",
+        "Egress, with tls: the name in the receiver's certificate; none: the address of to.",
+    ),
     OptionSpec::new(
         "peer_timeout",
         OptionKind::DURATION,
@@ -117,6 +141,8 @@ pub struct Ingress {
     pub idle_timeout: Duration,
     /// Whether the sender is told of each frame.
     pub acknowledge: bool,
+    /// What TLS is spoken with.
+    pub tls: Option<Tls>,
 }
 
 /// How events are acknowledged.
@@ -145,6 +171,8 @@ pub struct Egress {
     pub segment: Option<usize>,
     /// Whether the receiver acknowledges each event, and how.
     pub acknowledge: Option<Acknowledge>,
+    /// What TLS is spoken with.
+    pub tls: Option<Tls>,
 }
 
 /// A channel's options, by its direction.
@@ -177,7 +205,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn ingress(&self) -> Result<Ingress, PluginError> {
-        self.refuse_those_of("egress", &["to", "send_buffer"])?;
+        self.refuse_those_of("egress", &["to", "send_buffer", "server_name"])?;
         let bind = self
             .address("bind")?
             .ok_or_else(|| self.wrong("an ingress channel needs bind = \"ADDRESS:PORT\""))?;
@@ -189,6 +217,7 @@ impl Reader<'_> {
             keepalive: self.keepalive()?,
             idle_timeout: self.duration("idle_timeout", 10_000, &(100..=3_600_000), "100ms to 1h")?,
             acknowledge: self.options.flag("acknowledge"),
+            tls: self.tls()?,
         })
     }
 
@@ -207,7 +236,26 @@ impl Reader<'_> {
             keepalive: self.keepalive()?,
             segment: self.segment()?,
             acknowledge: self.acknowledge()?,
+            tls: self.tls()?,
         })
+    }
+
+    fn tls(&self) -> Result<Option<Tls>, PluginError> {
+        const KEYS: [&str; 4] = ["certificate", "key", "authority", "server_name"];
+        let text = |key: &str| self.options.text(key).filter(|text| !text.is_empty());
+        if !self.options.flag("tls") {
+            return match KEYS.iter().find(|key| text(key).is_some()) {
+                Some(key) => Err(self.wrong(&format!("{key} means nothing without tls = true"))),
+                None => Ok(None),
+            };
+        }
+        let path = |key| text(key).map(PathBuf::from);
+        Ok(Some(Tls {
+            certificate: path("certificate"),
+            key: path("key"),
+            authority: path("authority"),
+            server_name: text("server_name").map(str::to_owned),
+        }))
     }
 
     fn segment(&self) -> Result<Option<usize>, PluginError> {

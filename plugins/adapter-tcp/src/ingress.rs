@@ -22,6 +22,7 @@ use tempos_sockets::{Buffer, Poller, resize_buffer};
 use crate::arena::Arena;
 use crate::config;
 use crate::connection::{Buffers, Connection, End, read};
+use crate::ferries::{Ferries, Side};
 use crate::frames::{Assembly, FRAME_BYTES_MAX, HEAD_BYTES};
 use crate::handover::{self, Parts};
 use crate::sockets::{Peer, is_tcp, keep_alive, new_socket};
@@ -29,6 +30,7 @@ use crate::streams::{STREAMS, Streams};
 
 const LISTENER: u64 = 1 << 32;
 const PREDECESSOR: u64 = 2 << 32;
+const GREETED: u64 = 3 << 32;
 const BACKLOG: i32 = 256;
 /// Connections accepted or taken over in one call, so that a storm of them cannot hold up a lane.
 const NEW_PER_CALL: usize = 4;
@@ -62,6 +64,8 @@ pub struct Ingress {
     spare: Option<File>,
     frame_bytes_max: usize,
     config: config::Ingress,
+    /// Takes connections in, where TLS is spoken.
+    ferries: Option<Ferries>,
     predecessor: Option<Predecessor>,
     successor: Option<Socket>,
     counters: RArc<ChannelCounters>,
@@ -104,8 +108,23 @@ impl Ingress {
         let streams = Arena::new(config.connections, STREAMS * frame_bytes_max)
             .map_err(|error| system("the buffers for segments cannot be reserved", &error))?;
         let poller = Poller::new().map_err(|error| system("cannot make an epoll descriptor", &error))?;
-        let watched = poller.watch(listener.as_fd(), LISTENER);
-        watched.map_err(|error| system("cannot watch the listener", &error))?;
+        let ferries = match &config.tls {
+            None => {
+                let watched = poller.watch(listener.as_fd(), LISTENER);
+                watched.map_err(|error| system("cannot watch the listener", &error))?;
+                None
+            }
+            Some(tls) => {
+                let session = tls.server(&spec.name)?;
+                let start = || {
+                    keep_alive(&listener, config.keepalive)?;
+                    let side = Side::Server(listener.try_clone()?, session, config.connections);
+                    let ferries = Ferries::start(side, config.frame_timeout, spec.counters.clone())?;
+                    poller.watch(ferries.news(), GREETED).map(|()| ferries)
+                };
+                Some(start().map_err(|error| system("the thread for TLS cannot be started", &error))?)
+            }
+        };
         if let Some(Predecessor { carrier, .. }) = &predecessor {
             let watched = poller.watch(carrier.as_fd(), PREDECESSOR);
             watched.map_err(|error| system("cannot watch the predecessor", &error))?;
@@ -122,6 +141,7 @@ impl Ingress {
             spare: File::open("/dev/null").ok(),
             frame_bytes_max,
             config: config.clone(),
+            ferries,
             predecessor,
             successor: None,
             counters: spec.counters.clone(),
@@ -179,7 +199,8 @@ impl Ingress {
     /// Hands every connection to the successor, where there is one, and closes what is left.
     pub fn close(&mut self, deadline_ns: u64) {
         self.take_in(usize::MAX);
-        let successor = self.successor.take();
+        // A session cannot be handed over: its sender sees the end, and greets the successor.
+        let successor = self.successor.take().filter(|_| self.ferries.is_none());
         for row in 0..self.connections.len() {
             let Some(connection) = self.connections[row].take() else { continue };
             self.poller.forget(connection.socket.as_fd());
@@ -201,6 +222,7 @@ impl Ingress {
                 break;
             }
         }
+        self.ferries = None;
         self.open = 0;
         self.round.clear();
         self.counters.connections.set(0);
@@ -217,6 +239,7 @@ impl Ingress {
                     rang = true;
                 }
                 Some(LISTENER) => (0..NEW_PER_CALL).for_each(|_| self.accept()),
+                Some(GREETED) => (0..NEW_PER_CALL).for_each(|_| self.take_greeted()),
                 Some(PREDECESSOR) => self.take_in(NEW_PER_CALL),
                 Some(row) => self.has_something(row as usize),
             }
@@ -290,7 +313,7 @@ impl Ingress {
         let accept = |listener: &Socket| listener.accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
         match accept(&self.listener) {
             Ok((socket, _)) => {
-                self.add(socket, Assembly::default(), Streams::default());
+                self.add(socket, None, Assembly::default(), Streams::default());
             }
             Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
                 self.spare = None;
@@ -302,10 +325,26 @@ impl Ingress {
         }
     }
 
+    /// Takes in a connection that the thread for TLS has greeted.
+    fn take_greeted(&mut self) {
+        if let Some(Some((socket, peer))) = self.ferries.as_mut().and_then(Ferries::next) {
+            self.add(socket.into(), Some(peer), Assembly::default(), Streams::default());
+        }
+    }
+
     /// Takes a connection into the table, and says where; where there is no place it is closed and counted
     /// as refused.
-    fn add(&mut self, socket: Socket, assembly: Assembly, streams: Streams) -> Option<usize> {
+    fn add(
+        &mut self,
+        socket: Socket,
+        greeted: Option<SocketAddr>,
+        assembly: Assembly,
+        streams: Streams,
+    ) -> Option<usize> {
         let set_up = || -> io::Result<Peer> {
+            if let Some(peer) = greeted {
+                return Ok(Peer::new(peer));
+            }
             keep_alive(&socket, self.config.keepalive)?;
             // Answers are small, and wait for nothing.
             socket.set_tcp_nodelay(self.config.acknowledge)?;
@@ -394,7 +433,7 @@ impl Ingress {
                 let socket = Socket::from(record.descriptor);
                 let usable = fits && is_tcp(&socket) && socket.set_nonblocking(true).is_ok();
                 let streams = if usable { Streams::resumed(parts.streams) } else { Streams::default() };
-                (if usable { self.add(socket, assembly, streams) } else { None }, parts.bytes())
+                (if usable { self.add(socket, None, assembly, streams) } else { None }, parts.bytes())
             }
         };
         while missing > 0 {

@@ -20,13 +20,16 @@
 //! frames ended: 6 (ACK), it is taken, or 21 (NAK), it is refused.
 //!
 //! Ingress listens and takes in many connections; egress keeps one, and looks for its receiver again where it
-//! went. It refuses to know what events mean, and topics; it speaks no TLS. Called by one lane's queue worker.
+//! went. With `tls = true` both speak TLS on a thread of their own. It refuses to know what events mean, and
+//! topics. Called by one lane's queue worker.
 
 mod arena;
 mod channel;
 mod config;
 mod connection;
 mod egress;
+mod ferries;
+mod ferry;
 mod frames;
 mod handover;
 mod ingress;
@@ -34,6 +37,7 @@ mod large;
 mod link;
 mod sockets;
 mod streams;
+mod tls;
 mod unsent;
 
 tempos_abi::export_plugin! {

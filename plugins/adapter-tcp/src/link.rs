@@ -16,6 +16,7 @@ use tempos_abi::{LaneQos, PluginError, QosGrant};
 use tempos_sockets::{Buffer, Poller, resize_buffer, set_option};
 
 use crate::config;
+use crate::ferries::{Ferries, Side};
 use crate::sockets::{keep_alive, mark, mark_again, new_socket};
 
 const DELAY_MIN: Duration = Duration::from_millis(100);
@@ -25,6 +26,7 @@ const OPENING_WAIT_MS: i32 = 200;
 /// Requests for a connection that are repeated before it counts as refused: 15 s (tcp(7), TCP_SYNCNT).
 const SYN_RETRIES: i32 = 3;
 const SOCKET: u64 = 0;
+const NEWS: u64 = 1;
 
 /// Where the connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +63,8 @@ pub struct Link {
     config: config::Egress,
     qos: LaneQos,
     called: Option<Called>,
+    /// Makes the connections, where TLS is spoken.
+    ferries: Option<Ferries>,
     counters: RArc<ChannelCounters>,
 }
 
@@ -75,11 +79,29 @@ impl Link {
         };
         let socket = new_socket(config.to).map_err(|error| system("cannot make a TCP socket", &error))?;
         set_up(&socket, &config).map_err(|error| system("the socket cannot be set up", &error))?;
+        let ferries = match &config.tls {
+            None => None,
+            Some(tls) => {
+                let (session, name) = tls.client(&spec.name, config.to.ip())?;
+                let own = config.clone();
+                let make = move || {
+                    let socket = new_socket(own.to)?;
+                    set_up(&socket, &own).map(|()| socket)
+                };
+                let side = Side::Client(session, name, config.to, Box::new(make));
+                let started = Ferries::start(side, config.peer_timeout, spec.counters.clone());
+                Some(started.map_err(|error| system("the thread for TLS cannot be started", &error))?)
+            }
+        };
         let called = match called {
             false => None,
             true => {
                 let poller =
                     Poller::new().map_err(|error| system("cannot make an epoll descriptor", &error))?;
+                if let Some(ferries) = &ferries {
+                    let watched = poller.watch(ferries.news(), NEWS);
+                    watched.map_err(|error| system("cannot watch the thread for TLS", &error))?;
+                }
                 Some(Called { poller, watched: false, room: false })
             }
         };
@@ -94,6 +116,7 @@ impl Link {
             config,
             qos: LaneQos::unmarked(spec.qos.level),
             called,
+            ferries,
             counters: spec.counters.clone(),
         };
         link.line();
@@ -117,6 +140,9 @@ impl Link {
 
     pub fn set_qos(&mut self, qos: &LaneQos) -> QosGrant {
         self.qos = *qos;
+        if self.ferries.is_some() {
+            return QosGrant::new(QosGrant::SHARED, "TLS is spoken by an ordinary thread; nothing is marked");
+        }
         mark(&self.socket, qos)
     }
 
@@ -137,13 +163,20 @@ impl Link {
             self.connect();
         }
         if self.line == Line::Coming {
-            if self.is_writable(0) {
+            if let Some(ferries) = &mut self.ferries {
+                match ferries.next() {
+                    Some(Some((socket, _))) if self.replace_by(&socket) && self.watch() => self.is_up(),
+                    Some(_) => self.fail(),
+                    None if self.is_late() => self.fail(),
+                    None => {}
+                }
+            } else if self.is_writable(0) {
                 if self.is_connected() {
                     self.is_up();
                 } else {
                     self.fail();
                 }
-            } else if self.patience.is_some_and(|patience| self.coming_since.elapsed() >= patience) {
+            } else if self.is_late() {
                 self.fail();
             }
         }
@@ -218,6 +251,10 @@ impl Link {
         }
     }
 
+    fn is_late(&self) -> bool {
+        self.patience.is_some_and(|patience| self.coming_since.elapsed() >= patience)
+    }
+
     fn is_up(&mut self) {
         self.line = Line::Up;
         if self.patience.is_none() {
@@ -244,6 +281,15 @@ impl Link {
     }
 
     fn connect(&mut self) {
+        if let Some(ferries) = &mut self.ferries {
+            ferries.ask();
+            let gate = ferries.gate().as_raw_fd();
+            if !replace(gate, &self.socket) {
+                return self.fail();
+            }
+            (self.line, self.coming_since) = (Line::Coming, Instant::now());
+            return;
+        }
         if self.used && self.renew().is_err() {
             return self.fail();
         }
@@ -253,14 +299,22 @@ impl Link {
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
             Err(_) => return self.fail(),
         }
-        if let Some(called) = &mut self.called {
-            if called.poller.watch(self.socket.as_fd(), SOCKET).is_err() {
-                return self.fail();
-            }
-            (called.watched, called.room) = (true, false);
+        if !self.watch() {
+            return self.fail();
         }
         (self.line, self.coming_since) = (Line::Coming, Instant::now());
         self.watch_room(true);
+    }
+
+    /// Puts the socket into the set, where there is one.
+    fn watch(&mut self) -> bool {
+        let Some(called) = &mut self.called else { return true };
+        (called.watched, called.room) = (called.poller.watch(self.socket.as_fd(), SOCKET).is_ok(), false);
+        called.watched
+    }
+
+    fn replace_by(&self, new: &impl AsRawFd) -> bool {
+        replace(new.as_raw_fd(), &self.socket)
     }
 
     /// Puts a new socket in the place of the old one, under the same number: that is the channel's
@@ -269,11 +323,7 @@ impl Link {
         let new = new_socket(self.config.to)?;
         set_up(&new, &self.config)?;
         mark_again(&new, &self.qos);
-        // SAFETY: both descriptors are ours; the old socket is closed by the call (dup2(2)).
-        match unsafe { libc::dup3(new.as_raw_fd(), self.socket.as_raw_fd(), libc::O_CLOEXEC) } {
-            0.. => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
+        if self.replace_by(&new) { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     /// Whether the attempt led to a receiver. Without one at a port of this machine, a socket may come to be
@@ -306,6 +356,12 @@ impl Link {
         // SAFETY: one live entry.
         unsafe { libc::poll(&raw mut asked, 1, wait_ms) > 0 }
     }
+}
+
+/// Has the number of `old` mean what `new` means.
+fn replace(new: RawFd, old: &Socket) -> bool {
+    // SAFETY: both descriptors are open; the old one is ours, and closed by the call (dup2(2)).
+    unsafe { libc::dup3(new, old.as_raw_fd(), libc::O_CLOEXEC) >= 0 }
 }
 
 fn set_up(socket: &Socket, config: &config::Egress) -> io::Result<()> {

@@ -5,6 +5,7 @@ mod egress;
 mod ingress;
 mod segments;
 mod succession;
+mod tls;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
