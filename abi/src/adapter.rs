@@ -193,6 +193,11 @@ pub trait Channel: Send + 'static {
     /// The descriptor that becomes readable when `recv_batch` has something (ingress), or writable when
     /// `send_batch` can go on (egress): level-triggered, the same for the channel's whole life. -1: none,
     /// the host then asks every 10 ms.
+    ///
+    /// Of an egress channel with [`ChannelTraits`] readable means "call me", and writable nothing: it becomes
+    /// readable when receipts are there or overdue, when something held can leave, and when there is room again
+    /// after a `WouldBlock`. The host then calls `receipts`, `flush`, and `send_batch` where it has frames
+    /// (since 1.1).
     fn readiness(&self) -> RawFd;
 
     /// Fills slots from the first on, with one frame each.
@@ -232,7 +237,7 @@ pub trait Channel: Send + 'static {
     }
 
     /// How it works, where that is not the plain way; the same for the channel's whole life. Asked once,
-    /// after `open` (since 1.1).
+    /// after `open`. With any of them, [`Channel::readiness`] is watched for readability only (since 1.1).
     fn traits(&self) -> ChannelTraits {
         ChannelTraits::default()
     }
@@ -247,7 +252,7 @@ pub trait Channel: Send + 'static {
     }
 
     /// Sends on what the channel holds itself. Called by the queue worker after `send_batch` and whenever
-    /// [`Channel::readiness`] is writable afterwards, until it answers `Ok`. Only for a channel with
+    /// [`Channel::readiness`] is readable afterwards, until it answers `Ok`. Only for a channel with
     /// [`ChannelTraits::FLUSHES`] (since 1.1).
     ///
     /// # Errors

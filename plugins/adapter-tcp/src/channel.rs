@@ -4,7 +4,9 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use socket2::Socket;
-use tempos_abi::adapter::{Adapter, AdapterAbility, Capabilities, Channel, ChannelSpec};
+use tempos_abi::adapter::{
+    Adapter, AdapterAbility, Capabilities, Channel, ChannelSpec, ChannelTraits, Receipt,
+};
 use tempos_abi::event::{RxSlot, TxFrame};
 use tempos_abi::{LaneQos, PluginError, QosGrant};
 
@@ -32,7 +34,9 @@ impl Adapter for Tcp {
                 Capabilities::PRIORITY
                     | Capabilities::BATCH
                     | Capabilities::TAKE_OVER
-                    | Capabilities::ORDERED,
+                    | Capabilities::ORDERED
+                    | Capabilities::RECEIPTS
+                    | Capabilities::SEGMENTS,
             ),
             frame_bytes_max: FRAME_BYTES_MAX,
             grade_max: QosGrant::PRIORITISED,
@@ -112,6 +116,27 @@ impl Channel for TcpChannel {
     fn close(&mut self, deadline_ns: u64) {
         if let TcpChannel::Ingress(channel) = self {
             channel.close(deadline_ns);
+        }
+    }
+
+    fn traits(&self) -> ChannelTraits {
+        match self {
+            TcpChannel::Egress(channel) => channel.traits(),
+            TcpChannel::Ingress(_) => ChannelTraits::default(),
+        }
+    }
+
+    fn receipts(&mut self, receipts: &mut [Receipt]) -> usize {
+        match self {
+            TcpChannel::Egress(channel) => channel.receipts(receipts),
+            TcpChannel::Ingress(_) => 0,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            TcpChannel::Egress(channel) => channel.flush(),
+            TcpChannel::Ingress(_) => Ok(()),
         }
     }
 }

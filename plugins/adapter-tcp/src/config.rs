@@ -2,10 +2,15 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tempos_abi::adapter::{ChannelSpec, Direction};
 use tempos_abi::{OptionKind, OptionSpec, Options, PluginError};
+use tempos_sockets::WINDOW_MAX;
+
+use crate::frames::SEGMENT_BYTES_MAX;
+use crate::tls::Tls;
 
 /// The option table.
 pub const OPTIONS: &[OptionSpec] = &[
@@ -27,6 +32,13 @@ pub const OPTIONS: &[OptionSpec] = &[
     )
     .unit("10ms to 1h"),
     OptionSpec::new(
+        "idle_timeout",
+        OptionKind::DURATION,
+        "10s",
+        "Ingress: a sender that was silent for so long from the start gives way when all places are taken.",
+    )
+    .unit("100ms to 1h"),
+    OptionSpec::new(
         "receive_buffer",
         OptionKind::SIZE,
         "",
@@ -42,6 +54,55 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Egress: the most bytes in the kernel that have not left; more waits in the lane, by its order.",
     )
     .unit("1KiB to 1GiB"),
+    OptionSpec::new(
+        "segment",
+        OptionKind::SIZE,
+        "16KiB",
+        "Egress: a larger frame leaves in segments of that size, and smaller ones may overtake it; 0: none do.",
+    )
+    .unit("0, or 1KiB to 1MiB"),
+    OptionSpec::new(
+        "acknowledge",
+        OptionKind::FLAG,
+        "false",
+        "Egress: an event is delivered when the receiver says so. Ingress: the sender is told of each frame.",
+    ),
+    OptionSpec::new(
+        "window",
+        OptionKind::INTEGER,
+        "64",
+        "Egress, with acknowledge: the most events unacknowledged at once.",
+    )
+    .unit("1 to 1024"),
+    OptionSpec::new(
+        "acknowledge_timeout",
+        OptionKind::DURATION,
+        "1s",
+        "Egress, with acknowledge: how long one may take; the connection is then closed and the event lost.",
+    )
+    .unit("10ms to 1h"),
+    OptionSpec::new("tls", OptionKind::FLAG, "false", "The connection is encrypted, and who is there checked."),
+    OptionSpec::new(
+        "certificate",
+        OptionKind::PATH,
+        "",
+        "With tls: our own certificate, and those up to the authority. Ingress needs one.",
+    )
+    .unit("PEM file"),
+    OptionSpec::new("key", OptionKind::PATH, "", "With tls: the private key of the certificate.").unit("PEM file"),
+    OptionSpec::new(
+        "authority",
+        OptionKind::PATH,
+        "",
+        "With tls: whose certificates the peer may have. Egress needs it; with it, ingress wants senders to have one.",
+    )
+    .unit("PEM file"),
+    OptionSpec::new(
+        "server_name",
+        OptionKind::TEXT,
+        "",
+        "Egress, with tls: the name in the receiver's certificate; none: the address of to.",
+    ),
     OptionSpec::new(
         "peer_timeout",
         OptionKind::DURATION,
@@ -59,6 +120,7 @@ pub const OPTIONS: &[OptionSpec] = &[
 ];
 
 const BUFFER_BYTES: RangeInclusive<i64> = 4096..=1 << 30;
+const SEGMENT_BYTES: RangeInclusive<i64> = 1024..=SEGMENT_BYTES_MAX as i64;
 const UNSENT_BYTES: RangeInclusive<i64> = 1024..=1 << 30;
 const MS: i64 = 1_000_000;
 
@@ -75,6 +137,21 @@ pub struct Ingress {
     pub receive_buffer: Option<usize>,
     /// After how long a quiet peer is asked.
     pub keepalive: Duration,
+    /// How long a sender may be silent from the start where all places are taken.
+    pub idle_timeout: Duration,
+    /// Whether the sender is told of each frame.
+    pub acknowledge: bool,
+    /// What TLS is spoken with.
+    pub tls: Option<Tls>,
+}
+
+/// How events are acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledge {
+    /// The most events unacknowledged at once.
+    pub window: usize,
+    /// How long one may take.
+    pub timeout: Duration,
 }
 
 /// What an egress channel is to do.
@@ -90,6 +167,12 @@ pub struct Egress {
     pub peer_timeout: Duration,
     /// After how long a quiet peer is asked.
     pub keepalive: Duration,
+    /// The bytes of a segment; none: every frame leaves whole.
+    pub segment: Option<usize>,
+    /// Whether the receiver acknowledges each event, and how.
+    pub acknowledge: Option<Acknowledge>,
+    /// What TLS is spoken with.
+    pub tls: Option<Tls>,
 }
 
 /// A channel's options, by its direction.
@@ -122,7 +205,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn ingress(&self) -> Result<Ingress, PluginError> {
-        self.refuse_those_of("egress", &["to", "send_buffer"])?;
+        self.refuse_those_of("egress", &["to", "send_buffer", "server_name"])?;
         let bind = self
             .address("bind")?
             .ok_or_else(|| self.wrong("an ingress channel needs bind = \"ADDRESS:PORT\""))?;
@@ -132,6 +215,9 @@ impl Reader<'_> {
             frame_timeout: self.duration("frame_timeout", 10_000, &(10..=3_600_000), "10ms to 1h")?,
             receive_buffer: self.buffer("receive_buffer")?,
             keepalive: self.keepalive()?,
+            idle_timeout: self.duration("idle_timeout", 10_000, &(100..=3_600_000), "100ms to 1h")?,
+            acknowledge: self.options.flag("acknowledge"),
+            tls: self.tls()?,
         })
     }
 
@@ -148,7 +234,44 @@ impl Reader<'_> {
             unsent: self.number("unsent", 16 << 10, &UNSENT_BYTES, "1KiB to 1GiB")? as i32,
             peer_timeout: self.duration("peer_timeout", 10_000, &(100..=3_600_000), "100ms to 1h")?,
             keepalive: self.keepalive()?,
+            segment: self.segment()?,
+            acknowledge: self.acknowledge()?,
+            tls: self.tls()?,
         })
+    }
+
+    fn tls(&self) -> Result<Option<Tls>, PluginError> {
+        const KEYS: [&str; 4] = ["certificate", "key", "authority", "server_name"];
+        let text = |key: &str| self.options.text(key).filter(|text| !text.is_empty());
+        if !self.options.flag("tls") {
+            return match KEYS.iter().find(|key| text(key).is_some()) {
+                Some(key) => Err(self.wrong(&format!("{key} means nothing without tls = true"))),
+                None => Ok(None),
+            };
+        }
+        let path = |key| text(key).map(PathBuf::from);
+        Ok(Some(Tls {
+            certificate: path("certificate"),
+            key: path("key"),
+            authority: path("authority"),
+            server_name: text("server_name").map(str::to_owned),
+        }))
+    }
+
+    fn segment(&self) -> Result<Option<usize>, PluginError> {
+        match self.options.integer("segment").unwrap_or(16 << 10) {
+            0 => Ok(None),
+            bytes if SEGMENT_BYTES.contains(&bytes) => Ok(Some(bytes as usize)),
+            bytes => {
+                Err(self.wrong(&format!("segment = {bytes} bytes is not within 1KiB to 1MiB, and not 0")))
+            }
+        }
+    }
+
+    fn acknowledge(&self) -> Result<Option<Acknowledge>, PluginError> {
+        let window = self.number("window", 64, &(1..=WINDOW_MAX as i64), "1 to 1024")? as usize;
+        let timeout = self.duration("acknowledge_timeout", 1000, &(10..=3_600_000), "10ms to 1h")?;
+        Ok(self.options.flag("acknowledge").then_some(Acknowledge { window, timeout }))
     }
 
     fn keepalive(&self) -> Result<Duration, PluginError> {

@@ -1,61 +1,44 @@
 //! Frames out by one connection, to a receiver that may not be there yet, may go, and may come back.
 //!
-//! Frames are written together, as many as the kernel takes. Of a frame that it takes in part, a copy is kept
-//! until the rest is gone, so that the stream stays whole even where the host gives the frame up meanwhile;
-//! the host hears that it is done when its last byte is. While there is no receiver, frames are given up and
-//! counted; the next attempt comes after 100 ms, then after twice as long, up to 5 s.
+//! Small frames are written together, as many as the kernel takes. Of a frame that it takes in part, a copy is
+//! kept until the rest is gone, so that the stream stays whole even where the host gives the frame up
+//! meanwhile; the host hears that it is done when its last byte is. Frames larger than a segment are taken at
+//! once and leave piece by piece, small ones between.
+//!
+//! While there is no receiver, frames are given up and counted. Not so with `acknowledge`: there the host hears
+//! that there is none, and of each event that it is delivered or lost.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::ptr::null_mut;
-use std::time::{Duration, Instant};
+use std::os::fd::RawFd;
+use std::time::Instant;
 
-use socket2::Socket;
-use tempos_abi::adapter::ChannelSpec;
+use tempos_abi::adapter::{ChannelSpec, ChannelTraits, Receipt};
 use tempos_abi::counters::ChannelCounters;
 use tempos_abi::event::TxFrame;
 use tempos_abi::std_types::RArc;
 use tempos_abi::{LaneQos, PluginError, QosGrant};
-use tempos_sockets::{Buffer, resize_buffer, set_option};
+use tempos_sockets::{Heard, Window};
 
 use crate::config;
-use crate::frames::{FRAME_BYTES_MAX, HEAD_BYTES};
-use crate::sockets::{keep_alive, mark, mark_again, new_socket};
+use crate::frames::FRAME_BYTES_MAX;
+use crate::large::Large;
+use crate::link::{Line, Link};
+use crate::unsent::Unsent;
 
-/// Frames of one system call.
-const ROWS_MAX: usize = 64;
-const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-const DELAY_MIN: Duration = Duration::from_millis(100);
-const DELAY_MAX: Duration = Duration::from_secs(5);
-/// How long opening waits for a receiver that is there.
-const OPENING_WAIT_MS: i32 = 200;
-/// Requests for a connection that are repeated before it counts as refused: 15 s (tcp(7), TCP_SYNCNT).
-const SYN_RETRIES: i32 = 3;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Line {
-    Up,
-    /// Asked for; the socket can be written to when there is an answer.
-    Coming,
-    /// There is none before that instant.
-    Down(Instant),
-}
+/// How often the host is called back about room that it does not use: it may have nothing to send any more.
+const CALLS_FOR_ROOM: u8 = 8;
 
 /// A connection that frames leave by.
 pub struct Egress {
-    socket: Socket,
-    /// Whether the socket was ever connected, or failed to be: it cannot be used again.
-    used: bool,
-    line: Line,
-    delay: Duration,
-    config: config::Egress,
-    qos: LaneQos,
+    link: Link,
     frame_bytes_max: usize,
-    /// A copy of the frame that was written in part.
-    partial: Box<[u8]>,
-    /// Of that copy: how much is written, and how long it is.
-    written: usize,
-    length: usize,
+    unsent: Unsent,
+    large: Option<Large>,
+    window: Option<Window>,
+    /// How often the host is still called back about room for a frame that found none.
+    calls_for_room: u8,
+    /// A small frame found no room: it goes before the next segment.
+    small_waits: bool,
     counters: RArc<ChannelCounters>,
 }
 
@@ -65,47 +48,93 @@ impl Egress {
     /// # Errors
     /// One sentence: what stands in the way.
     pub fn open(spec: &ChannelSpec, config: config::Egress) -> Result<Self, PluginError> {
-        let system = |what: &str, error: &io::Error| {
-            PluginError::system(format!("tcp channel \"{}\": {what}", spec.name), error)
-        };
-        let socket = new_socket(config.to).map_err(|error| system("cannot make a TCP socket", &error))?;
-        set_up(&socket, &config).map_err(|error| system("the socket cannot be set up", &error))?;
         let frame_bytes_max = spec.event_bytes_max.min(FRAME_BYTES_MAX) as usize;
+        let segment = config.segment.filter(|segment| *segment < frame_bytes_max);
+        let window = config.acknowledge.as_ref().map(|how| Window::new(how.window, how.timeout));
+        let link = Link::open(spec, config, segment.is_some() || window.is_some())?;
         let mut egress = Egress {
-            socket,
-            used: false,
-            line: Line::Down(Instant::now()),
-            delay: DELAY_MIN,
-            config,
-            qos: LaneQos::unmarked(spec.qos.level),
+            link,
             frame_bytes_max,
-            partial: vec![0; HEAD_BYTES + frame_bytes_max].into_boxed_slice(),
-            written: 0,
-            length: 0,
+            unsent: Unsent::new(segment.unwrap_or(frame_bytes_max)),
+            large: segment.map(|segment| Large::new(frame_bytes_max, segment)),
+            window,
+            calls_for_room: 0,
+            small_waits: false,
             counters: spec.counters.clone(),
         };
-        egress.line();
-        if egress.line == Line::Coming {
-            egress.is_writable(OPENING_WAIT_MS);
-            egress.line();
-        }
+        egress.settle();
         Ok(egress)
     }
 
     pub fn readiness(&self) -> RawFd {
-        self.socket.as_raw_fd()
+        self.link.readiness()
     }
 
     pub fn address(&self) -> String {
-        format!("tcp://{}", self.config.to)
+        self.link.address()
     }
 
     pub fn set_qos(&mut self, qos: &LaneQos) -> QosGrant {
-        self.qos = *qos;
-        mark(&self.socket, qos)
+        self.link.set_qos(qos)
+    }
+
+    pub fn traits(&self) -> ChannelTraits {
+        let receipts = if self.window.is_some() { ChannelTraits::RECEIPTS } else { 0 };
+        let flushes = if self.large.is_some() { ChannelTraits::FLUSHES } else { 0 };
+        ChannelTraits(receipts | flushes)
     }
 
     pub fn send_batch(&mut self, frames: &[TxFrame<'_>]) -> io::Result<usize> {
+        let sent = self.send_all(frames);
+        match &sent {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.calls_for_room = CALLS_FOR_ROOM;
+                self.small_waits = frames.first().is_some_and(|frame| !self.is_large(frame));
+            }
+            _ => (self.calls_for_room, self.small_waits) = (0, false),
+        }
+        self.settle();
+        sent
+    }
+
+    pub fn receipts(&mut self, receipts: &mut [Receipt]) -> usize {
+        let room = self.link.look();
+        self.called_for_room(room);
+        self.line();
+        let mut filled = 0;
+        while let Some(window) = &mut self.window {
+            let (told, malformed) = window.receipts(&mut receipts[filled..]);
+            filled += told;
+            if malformed {
+                self.speaks_something_else();
+                continue;
+            }
+            if filled == receipts.len() || self.line() != Line::Up {
+                break;
+            }
+            match self.window.as_mut().map(|window| window.hear(self.link.socket())) {
+                Some(Heard::Some) => self.link.is_good(),
+                Some(Heard::Ended) => self.lose(Link::lose),
+                Some(Heard::Malformed) => self.speaks_something_else(),
+                _ if self.is_overdue() => self.lose(Link::fail),
+                _ => break,
+            }
+        }
+        self.settle();
+        filled
+    }
+
+    pub fn flush(&mut self) -> io::Result<()> {
+        if self.window.is_none() {
+            let room = self.link.look();
+            self.called_for_room(room);
+        }
+        let flushed = self.flush_one();
+        self.settle();
+        flushed
+    }
+
+    fn send_all(&mut self, frames: &[TxFrame<'_>]) -> io::Result<usize> {
         let mut done = 0;
         // A connection that ends in this call is made anew once; what is then not sent waits or is given up.
         let mut attempts_left = 2;
@@ -113,6 +142,17 @@ impl Egress {
             let sent = match self.line() {
                 Line::Up => self.send(&frames[done..]),
                 Line::Coming => Err(io::ErrorKind::WouldBlock.into()),
+                // What is under way is to be told first.
+                Line::Down(_) if self.window.as_ref().is_some_and(Window::owes) => {
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
+                Line::Down(_) if self.window.is_some() => {
+                    return if done > 0 {
+                        Ok(done)
+                    } else {
+                        Err(io::Error::from_raw_os_error(libc::ENOTCONN))
+                    };
+                }
                 Line::Down(_) => {
                     self.counters.send_errors.add((frames.len() - done) as u64);
                     return Ok(frames.len());
@@ -125,7 +165,7 @@ impl Egress {
                 }
                 Err(_) => {
                     attempts_left -= 1;
-                    self.lose();
+                    self.lose(Link::lose);
                 }
             }
         }
@@ -134,181 +174,183 @@ impl Egress {
 
     /// Sends what is left of an earlier frame, then frames from the first on; how many are done.
     fn send(&mut self, frames: &[TxFrame<'_>]) -> io::Result<usize> {
-        if self.length > 0 {
-            while self.written < self.length {
-                let rest = &self.partial[self.written..self.length];
-                // SAFETY: the bytes are live for the call.
-                let sent =
-                    unsafe { libc::send(self.socket.as_raw_fd(), rest.as_ptr().cast(), rest.len(), FLAGS) };
-                self.written += usize::try_from(sent).map_err(|_| io::Error::last_os_error())?;
+        self.finish_small()?;
+        if let Some((event_id, again)) = self.unsent.tell(frames.first()) {
+            if let Some(window) = &mut self.window {
+                window.told(event_id, again);
             }
-            let same = frames.first().is_some_and(|frame| is_frame(&self.partial[..self.length], frame));
-            (self.written, self.length) = (0, 0);
-            if same {
+            if again {
                 return Ok(1);
             }
         }
-        let fitting = frames.iter().take_while(|frame| frame.len() <= self.frame_bytes_max).count();
-        match fitting {
-            0 => Err(io::Error::from_raw_os_error(libc::EMSGSIZE)),
-            1 => self.write::<1>(&frames[..1]),
-            _ => self.write::<ROWS_MAX>(&frames[..fitting.min(ROWS_MAX)]),
+        let Some(first) = frames.first() else { return Ok(0) };
+        if first.len() > self.frame_bytes_max {
+            return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
         }
-    }
-
-    /// One sendmsg(2) with up to `ROWS` frames, its tables on the stack.
-    fn write<const ROWS: usize>(&mut self, frames: &[TxFrame<'_>]) -> io::Result<usize> {
-        let mut heads = [[0u8; HEAD_BYTES]; ROWS];
-        let mut pieces = [[libc::iovec { iov_base: null_mut(), iov_len: 0 }; 3]; ROWS];
-        for ((frame, head), row) in frames.iter().zip(&mut heads).zip(&mut pieces) {
-            *head = (frame.len() as u32).to_be_bytes();
-            *row = [&head[..], frame.head.as_slice(), frame.payload.as_slice()]
-                .map(|part| libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() });
+        let room = self.room().min(frames.len());
+        if room == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
-        // SAFETY: all zeroes is a value of the struct.
-        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-        header.msg_iov = pieces.as_mut_ptr().cast();
-        header.msg_iovlen = frames.len() * 3;
-        // SAFETY: the header points at the first rows, which point at frames that are live for the call.
-        let sent = unsafe { libc::sendmsg(self.socket.as_raw_fd(), &raw const header, FLAGS) };
-        let mut left = usize::try_from(sent).map_err(|_| io::Error::last_os_error())?;
-        for (done, frame) in frames.iter().enumerate() {
-            let bytes = HEAD_BYTES + frame.len();
-            if left < bytes {
-                if left > 0 {
-                    self.keep(frame, left);
-                }
-                // Nothing done: the kernel has no room for the rest of the first one.
-                return if done > 0 { Ok(done) } else { Err(io::ErrorKind::WouldBlock.into()) };
-            }
-            left -= bytes;
+        if self.is_large(first) {
+            let taken = self.large.as_mut().is_some_and(|large| large.take(first));
+            return if taken { Ok(1) } else { Err(io::ErrorKind::WouldBlock.into()) };
         }
-        Ok(frames.len())
-    }
-
-    /// Keeps a copy of a frame of which `written` bytes are on their way.
-    fn keep(&mut self, frame: &TxFrame<'_>, written: usize) {
-        let (head, rest) = self.partial.split_at_mut(HEAD_BYTES);
-        head.copy_from_slice(&(frame.len() as u32).to_be_bytes());
-        let (first, second) = rest.split_at_mut(frame.head.len());
-        first.copy_from_slice(frame.head.as_slice());
-        second[..frame.payload.len()].copy_from_slice(frame.payload.as_slice());
-        (self.written, self.length) = (written, HEAD_BYTES + frame.len());
-    }
-
-    /// Where the connection stands, after what can be done for it now.
-    fn line(&mut self) -> Line {
-        if self.line == Line::Up && self.has_ended() {
-            self.lose();
-        }
-        if let Line::Down(until) = self.line
-            && until <= Instant::now()
+        while let Some(large) = &self.large
+            && large.is_partial()
         {
-            self.connect();
+            self.write_large()?;
         }
-        if self.line == Line::Coming && self.is_writable(0) {
-            if self.is_connected() {
-                (self.line, self.delay) = (Line::Up, DELAY_MIN);
-                self.counters.connections.set(1);
-            } else {
-                self.fail();
+        let whole = |frame: &&TxFrame<'_>| !self.is_large(frame) && frame.len() <= self.frame_bytes_max;
+        let count = frames[..room].iter().take_while(whole).count();
+        let done = self.unsent.write(self.link.socket(), &frames[..count])?;
+        if let Some(window) = &mut self.window {
+            let now = Instant::now();
+            frames[..done].iter().for_each(|frame| window.sent(frame.event_id, now));
+        }
+        Ok(done)
+    }
+
+    /// Goes on with what is held: at most one segment is begun in a call, so that small frames get between.
+    fn flush_one(&mut self) -> io::Result<()> {
+        let line = self.line();
+        let held = self.large.as_ref().map_or(0, Large::count);
+        if held == 0 {
+            return Ok(());
+        }
+        match line {
+            Line::Up => {}
+            Line::Coming => return Err(io::ErrorKind::WouldBlock.into()),
+            Line::Down(_) => {
+                // As every frame without a receiver; where receipts are wanted nothing is held any more.
+                while self.large.as_mut().and_then(Large::pop).is_some() {
+                    self.counters.send_errors.add(1);
+                }
+                return Ok(());
             }
         }
-        self.line
+        match self.write_held() {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                self.lose(Link::lose);
+                self.flush_one()
+            }
+            Ok(()) if self.large.as_ref().is_some_and(|large| large.count() > 0) => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            other => other,
+        }
     }
 
-    /// Whether the attempt led to a receiver. Without one at a port of this machine, a socket may come to be
-    /// connected with itself (RFC 9293, section 3.5: simultaneous open); that counts as nobody there.
-    fn is_connected(&self) -> bool {
-        let no_error = self.socket.take_error().is_ok_and(|error| error.is_none());
-        let ends = [self.socket.local_addr(), self.socket.peer_addr()].map(|end| end.ok()?.as_socket());
-        no_error && ends[1].is_some() && ends[0] != ends[1]
+    fn write_held(&mut self) -> io::Result<()> {
+        self.finish_small()?;
+        let partial = self.large.as_ref().is_some_and(Large::is_partial);
+        if partial {
+            self.write_large()?;
+        }
+        if self.small_waits {
+            // Its turn comes first, unless it does not come at all.
+            self.small_waits = !self.link.look();
+            return Ok(());
+        }
+        if partial { Ok(()) } else { self.write_large() }
     }
 
-    /// Whether the receiver has closed. It has nothing to say: what it says is read and dropped.
-    fn has_ended(&self) -> bool {
-        let mut bytes = [0u8; 512];
-        // SAFETY: the bytes are live and of the length given.
-        let read = unsafe {
-            libc::recv(self.socket.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT)
+    fn write_large(&mut self) -> io::Result<()> {
+        let Some(large) = &mut self.large else { return Ok(()) };
+        let ended = large.write(self.link.socket())?;
+        if let (Some(event_id), Some(window)) = (ended, &mut self.window) {
+            window.sent(event_id, Instant::now());
+        }
+        Ok(())
+    }
+
+    fn finish_small(&mut self) -> io::Result<()> {
+        let ended = self.unsent.finish(self.link.socket())?;
+        if let (Some(event_id), Some(window)) = (ended, &mut self.window) {
+            window.sent_untold(event_id, Instant::now());
+        }
+        Ok(())
+    }
+
+    /// How many frames may be taken now.
+    fn room(&self) -> usize {
+        let Some(window) = &self.window else { return usize::MAX };
+        let held = self.large.as_ref().map_or(0, Large::count) + usize::from(self.unsent.is_held());
+        window.room().saturating_sub(held)
+    }
+
+    fn is_large(&self, frame: &TxFrame<'_>) -> bool {
+        self.large.as_ref().is_some_and(|large| frame.len() > large.segment_bytes())
+    }
+
+    /// When the receiver has been silent for too long.
+    fn deadline(&self) -> Option<Instant> {
+        let window = self.window.as_ref()?;
+        let stuck = self.large.as_ref().and_then(Large::stuck_since).map(|since| since + window.timeout());
+        [window.deadline(), stuck].into_iter().flatten().min()
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.deadline().is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    fn speaks_something_else(&mut self) {
+        self.counters.malformed.add(1);
+        if let Some(window) = &mut self.window {
+            window.forget_heard();
+        }
+        self.lose(Link::fail);
+    }
+
+    /// The connection has ended, in the way given.
+    fn lose(&mut self, how: fn(&mut Link)) {
+        how(&mut self.link);
+        self.line();
+    }
+
+    /// Where the connection stands, after what can be done for it now; what was of one that ended is seen to.
+    fn line(&mut self) -> Line {
+        let line = self.link.line();
+        if self.link.take_ended() {
+            self.let_go();
+        }
+        line
+    }
+
+    /// What is under way is lost, what is held begins anew.
+    fn let_go(&mut self) {
+        self.unsent.clear();
+        let Some(large) = &mut self.large else {
+            self.window.iter_mut().for_each(Window::lose);
+            return;
         };
-        match read {
-            0 => true,
-            1.. => false,
-            _ => {
-                let error = io::Error::last_os_error();
-                !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+        large.rewind();
+        if let Some(window) = &mut self.window {
+            while let Some(event_id) = large.pop() {
+                window.sent(event_id, Instant::now());
             }
+            window.lose();
         }
     }
 
-    /// The connection has ended: the next attempt may come at once.
-    fn lose(&mut self) {
-        (self.written, self.length) = (0, 0);
-        self.counters.connections.set(0);
-        self.line = Line::Down(Instant::now());
-    }
-
-    /// An attempt has failed: the next one has to wait.
-    fn fail(&mut self) {
-        self.line = Line::Down(Instant::now() + self.delay);
-        self.delay = (self.delay * 2).min(DELAY_MAX);
-    }
-
-    fn connect(&mut self) {
-        if self.used && self.renew().is_err() {
-            return self.fail();
-        }
-        self.used = true;
-        match self.socket.connect(&self.config.to.into()) {
-            Ok(()) => self.line = Line::Coming,
-            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => self.line = Line::Coming,
-            Err(_) => self.fail(),
+    fn called_for_room(&mut self, room: bool) {
+        if room {
+            self.calls_for_room = self.calls_for_room.saturating_sub(1);
         }
     }
 
-    /// Puts a new socket in the place of the old one, under the same number: that is the channel's
-    /// readiness for life.
-    fn renew(&mut self) -> io::Result<()> {
-        let new = new_socket(self.config.to)?;
-        set_up(&new, &self.config)?;
-        mark_again(&new, &self.qos);
-        // SAFETY: both descriptors are ours; the old socket is closed by the call (dup2(2)).
-        match unsafe { libc::dup3(new.as_raw_fd(), self.socket.as_raw_fd(), libc::O_CLOEXEC) } {
-            0.. => Ok(()),
-            _ => Err(io::Error::last_os_error()),
+    /// Says when the host is to call again.
+    fn settle(&mut self) {
+        if self.large.is_none() && self.window.is_none() {
+            return;
         }
+        let held = self.large.as_ref().is_some_and(|large| large.count() > 0);
+        self.link.watch_room(held || self.calls_for_room > 0 && self.room() > 0);
+        self.link.flag(self.window.as_ref().is_some_and(Window::owes));
+        self.link.ring_by(self.deadline());
     }
-
-    fn is_writable(&self, wait_ms: i32) -> bool {
-        let mut asked = libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
-        // SAFETY: one live entry.
-        unsafe { libc::poll(&raw mut asked, 1, wait_ms) > 0 }
-    }
-}
-
-fn set_up(socket: &Socket, config: &config::Egress) -> io::Result<()> {
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_user_timeout(Some(config.peer_timeout))?;
-    keep_alive(socket, config.keepalive)?;
-    set_option(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, config.unsent)?;
-    set_option(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_SYNCNT, SYN_RETRIES)?;
-    if let Some(bytes) = config.send_buffer {
-        resize_buffer(socket.as_fd(), Buffer::Send, bytes)?;
-    }
-    Ok(())
 }
 
 /// Whether the error says nothing against the connection.
 fn is_of_the_frame(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::EMSGSIZE)
-}
-
-/// Whether `bytes` are that frame, its length before it.
-fn is_frame(bytes: &[u8], frame: &TxFrame<'_>) -> bool {
-    let Some((head, rest)) = bytes.split_first_chunk::<HEAD_BYTES>() else { return false };
-    u32::from_be_bytes(*head) as usize == frame.len()
-        && rest.len() == frame.len()
-        && rest.starts_with(frame.head.as_slice())
-        && rest.ends_with(frame.payload.as_slice())
 }

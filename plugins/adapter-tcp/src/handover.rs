@@ -3,7 +3,8 @@
 //! the predecessor closes. So no byte of a stream is read twice or by the wrong one of the two.
 //!
 //! A record is [`HEAD_BYTES`] bytes (a mark, the bytes that follow, the bytes to be passed over) with one
-//! descriptor (SCM_RIGHTS, unix(7)), then the bytes.
+//! descriptor (SCM_RIGHTS, unix(7)), then the bytes. Where frames are under way in segments it has another mark,
+//! a word more for each stream, and their bytes come after the others.
 
 use std::io::{self, IoSlice};
 use std::mem::size_of;
@@ -11,8 +12,16 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use socket2::{Domain, Socket, Type};
 
+use crate::streams::STREAMS;
+
 const MARK: u32 = 0x7463_7031;
 const HEAD_BYTES: usize = 12;
+const MARK_STREAMS: u32 = 0x7463_7032;
+const LONG_HEAD_BYTES: usize = HEAD_BYTES + 4 * STREAMS;
+/// The word of a stream that is not open.
+const NOT_OPEN: u32 = u32::MAX;
+/// The word of a stream whose frame is too large.
+const TOO_LARGE: u32 = u32::MAX - 1;
 /// Room for what all connections have read and not taken; the kernel may give less.
 const BUFFER_BYTES: usize = 8 << 20;
 
@@ -38,23 +47,73 @@ pub fn is_carrier(socket: &Socket) -> bool {
         && socket.set_nonblocking(true).is_ok()
 }
 
-/// Sends one record; `wait` is asked to wait for room and says whether there may be some.
+/// What follows the head of a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// Bytes that were read and not taken.
+    pub unread: usize,
+    /// Bytes of the stream to be passed over after them.
+    pub skip: usize,
+    /// Of the frames in segments: as [`crate::streams::Streams::lengths`] has it.
+    pub streams: [Option<Option<usize>>; STREAMS],
+}
+
+impl Parts {
+    /// All bytes that follow.
+    pub fn bytes(&self) -> usize {
+        self.unread + self.streams.iter().flatten().flatten().sum::<usize>()
+    }
+
+    fn head(&self) -> ([u8; LONG_HEAD_BYTES], usize) {
+        let in_segments = self.streams.iter().any(Option::is_some);
+        let mut head = [0; LONG_HEAD_BYTES];
+        let (mark, length) = if in_segments { (MARK_STREAMS, LONG_HEAD_BYTES) } else { (MARK, HEAD_BYTES) };
+        let streams = self.streams.map(|stream| match stream {
+            None => NOT_OPEN,
+            Some(None) => TOO_LARGE,
+            Some(Some(bytes)) => bytes as u32,
+        });
+        let words = [mark, self.unread as u32, self.skip as u32].into_iter().chain(streams);
+        head.chunks_exact_mut(4)
+            .zip(words)
+            .for_each(|(part, word)| part.copy_from_slice(&word.to_be_bytes()));
+        (head, length)
+    }
+
+    /// What a head says; `None` where it is none.
+    fn read(head: &[u8]) -> Option<Self> {
+        let word = |at: usize| head[at..at + 4].try_into().map_or(0, u32::from_be_bytes);
+        let mut streams = [None; STREAMS];
+        match (head.len() >= HEAD_BYTES).then(|| word(0))? {
+            MARK if head.len() == HEAD_BYTES => {}
+            MARK_STREAMS if head.len() == LONG_HEAD_BYTES => {
+                streams = std::array::from_fn(|number| match word(HEAD_BYTES + 4 * number) {
+                    NOT_OPEN => None,
+                    TOO_LARGE => Some(None),
+                    bytes => Some(Some(bytes as usize)),
+                });
+            }
+            _ => return None,
+        }
+        Some(Parts { unread: word(4) as usize, skip: word(8) as usize, streams })
+    }
+}
+
+/// Sends the head of a record and what was not taken; `wait` is asked to wait for room and says whether there
+/// may be some. The streams' bytes are to follow by [`send_bytes`].
 ///
 /// # Errors
 /// What kept it from being sent whole; nothing may be sent after it.
 pub fn send(
     near: &Socket,
     descriptor: BorrowedFd<'_>,
+    parts: &Parts,
     unread: &[u8],
-    skip: usize,
     mut wait: impl FnMut() -> bool,
 ) -> io::Result<()> {
-    let mut head = [0; HEAD_BYTES];
-    for (part, word) in head.chunks_exact_mut(4).zip([MARK, unread.len() as u32, skip as u32]) {
-        part.copy_from_slice(&word.to_be_bytes());
-    }
+    let (head, head_bytes) = parts.head();
     let mut control = [0u64; 4];
-    let piece = IoSlice::new(&head);
+    let piece = IoSlice::new(&head[..head_bytes]);
     // SAFETY: all zeroes is a value of the struct.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_iov = (&raw const piece).cast_mut().cast();
@@ -78,9 +137,17 @@ pub fn send(
             _ => may_go_on(&mut wait)?,
         }
     }
+    send_bytes(near, unread, wait)
+}
+
+/// Sends bytes of a record.
+///
+/// # Errors
+/// As [`send`].
+pub fn send_bytes(near: &Socket, bytes: &[u8], mut wait: impl FnMut() -> bool) -> io::Result<()> {
     let mut at = 0;
-    while at < unread.len() {
-        let rest = &unread[at..];
+    while at < bytes.len() {
+        let rest = &bytes[at..];
         // SAFETY: the bytes are live for the call.
         let sent =
             unsafe { libc::send(near.as_raw_fd(), rest.as_ptr().cast(), rest.len(), libc::MSG_NOSIGNAL) };
@@ -101,10 +168,8 @@ fn may_go_on(wait: &mut impl FnMut() -> bool) -> io::Result<()> {
 pub struct Record {
     /// The listener, or a connection.
     pub descriptor: OwnedFd,
-    /// Bytes that follow.
-    pub unread: usize,
-    /// Bytes of the stream to be passed over after them.
-    pub skip: usize,
+    /// What follows.
+    pub parts: Parts,
 }
 
 /// Receives the head of the next record.
@@ -113,7 +178,7 @@ pub struct Record {
 /// `WouldBlock` where none is there yet; every other error is the end.
 pub fn receive(carrier: &Socket) -> io::Result<Record> {
     let mut control = [0u64; 4];
-    let mut head = [0u8; HEAD_BYTES];
+    let mut head = [0u8; LONG_HEAD_BYTES];
     let mut piece = std::io::IoSliceMut::new(&mut head);
     // SAFETY: all zeroes is a value of the struct.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -133,11 +198,8 @@ pub fn receive(carrier: &Socket) -> io::Result<Record> {
             ours.then(|| OwnedFd::from_raw_fd(read()))
         })
     };
-    let word = |at: usize| head[at..at + 4].try_into().map_or(0, u32::from_be_bytes);
-    match descriptor {
-        Some(descriptor) if length == HEAD_BYTES && word(0) == MARK => {
-            Ok(Record { descriptor, unread: word(4) as usize, skip: word(8) as usize })
-        }
+    match (descriptor, Parts::read(&head[..length.min(head.len())])) {
+        (Some(descriptor), Some(parts)) => Ok(Record { descriptor, parts }),
         _ => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }

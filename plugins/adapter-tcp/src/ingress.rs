@@ -17,35 +17,28 @@ use tempos_abi::adapter::ChannelSpec;
 use tempos_abi::counters::ChannelCounters;
 use tempos_abi::event::RxSlot;
 use tempos_abi::std_types::RArc;
-use tempos_sockets::{Buffer, resize_buffer};
+use tempos_sockets::{Buffer, Poller, resize_buffer};
 
 use crate::arena::Arena;
 use crate::config;
-use crate::frames::{Assembly, FRAME_BYTES_MAX, HEAD_BYTES, Step};
-use crate::handover;
-use crate::poller::Poller;
+use crate::connection::{Buffers, Connection, End, read};
+use crate::ferries::{Ferries, Side};
+use crate::frames::{Assembly, FRAME_BYTES_MAX, HEAD_BYTES};
+use crate::handover::{self, Parts};
 use crate::sockets::{Peer, is_tcp, keep_alive, new_socket};
+use crate::streams::{STREAMS, Streams};
 
 const LISTENER: u64 = 1 << 32;
 const PREDECESSOR: u64 = 2 << 32;
+const GREETED: u64 = 3 << 32;
 const BACKLOG: i32 = 256;
 /// Connections accepted or taken over in one call, so that a storm of them cannot hold up a lane.
 const NEW_PER_CALL: usize = 4;
 /// What is read of a connection at once, at least: small frames come many at a time.
 const READ_BYTES_MIN: usize = 32 << 10;
 const PAGE_BYTES: usize = 4096;
-/// How often one connection is read in its turn: a full buffer may have more behind it.
-const READS_PER_TURN: usize = 2;
-
-struct Connection {
-    socket: OwnedFd,
-    peer: Peer,
-    assembly: Assembly,
-    /// Since when a frame is incomplete.
-    incomplete_since: Option<Instant>,
-    /// It is in the round of those that have something.
-    waits: bool,
-}
+/// The kernel's buffer for what a sender is told: a full window of answers, each on its own.
+const ANSWERS_BYTES: usize = 256 << 10;
 
 /// What the predecessor still hands over: the connection that is arriving, with the bytes to come of it.
 struct Predecessor {
@@ -60,13 +53,19 @@ pub struct Ingress {
     listener: Socket,
     connections: Box<[Option<Connection>]>,
     buffers: Arena,
+    /// The places of frames in segments, all of a connection in one row.
+    streams: Arena,
     open: usize,
+    /// How many connections there were.
+    numbered: u64,
     /// The connections that have something, in their turn. Made with room for all.
     round: VecDeque<u32>,
     /// Given up for a moment where descriptors run out, to take a connection in and refuse it.
     spare: Option<File>,
     frame_bytes_max: usize,
     config: config::Ingress,
+    /// Takes connections in, where TLS is spoken.
+    ferries: Option<Ferries>,
     predecessor: Option<Predecessor>,
     successor: Option<Socket>,
     counters: RArc<ChannelCounters>,
@@ -98,13 +97,34 @@ impl Ingress {
             let sized = resize_buffer(listener.as_fd(), Buffer::Receive, bytes);
             sized.map_err(|error| system("the kernel's buffer cannot be sized", &error))?;
         }
+        if config.acknowledge {
+            let sized = resize_buffer(listener.as_fd(), Buffer::Send, ANSWERS_BYTES);
+            sized.map_err(|error| system("the kernel's buffer for answers cannot be sized", &error))?;
+        }
         let frame_bytes_max = spec.event_bytes_max.min(FRAME_BYTES_MAX) as usize;
         let buffer_bytes = (HEAD_BYTES + frame_bytes_max).max(READ_BYTES_MIN).next_multiple_of(PAGE_BYTES);
         let buffers = Arena::new(config.connections, buffer_bytes)
             .map_err(|error| system("the connections' buffers cannot be reserved", &error))?;
+        let streams = Arena::new(config.connections, STREAMS * frame_bytes_max)
+            .map_err(|error| system("the buffers for segments cannot be reserved", &error))?;
         let poller = Poller::new().map_err(|error| system("cannot make an epoll descriptor", &error))?;
-        let watched = poller.watch(listener.as_fd(), LISTENER);
-        watched.map_err(|error| system("cannot watch the listener", &error))?;
+        let ferries = match &config.tls {
+            None => {
+                let watched = poller.watch(listener.as_fd(), LISTENER);
+                watched.map_err(|error| system("cannot watch the listener", &error))?;
+                None
+            }
+            Some(tls) => {
+                let session = tls.server(&spec.name)?;
+                let start = || {
+                    keep_alive(&listener, config.keepalive)?;
+                    let side = Side::Server(listener.try_clone()?, session, config.connections);
+                    let ferries = Ferries::start(side, config.frame_timeout, spec.counters.clone())?;
+                    poller.watch(ferries.news(), GREETED).map(|()| ferries)
+                };
+                Some(start().map_err(|error| system("the thread for TLS cannot be started", &error))?)
+            }
+        };
         if let Some(Predecessor { carrier, .. }) = &predecessor {
             let watched = poller.watch(carrier.as_fd(), PREDECESSOR);
             watched.map_err(|error| system("cannot watch the predecessor", &error))?;
@@ -114,11 +134,14 @@ impl Ingress {
             listener,
             connections: (0..config.connections).map(|_| None).collect(),
             buffers,
+            streams,
             open: 0,
+            numbered: 0,
             round: VecDeque::with_capacity(config.connections),
             spare: File::open("/dev/null").ok(),
             frame_bytes_max,
             config: config.clone(),
+            ferries,
             predecessor,
             successor: None,
             counters: spec.counters.clone(),
@@ -166,7 +189,7 @@ impl Ingress {
 
     pub fn take_over(&mut self) -> RawFd {
         let Ok((near, far)) = handover::pair() else { return -1 };
-        if handover::send(&near, self.listener.as_fd(), &[], 0, || false).is_err() {
+        if handover::send(&near, self.listener.as_fd(), &Parts::default(), &[], || false).is_err() {
             return -1;
         }
         self.successor = Some(near);
@@ -176,18 +199,30 @@ impl Ingress {
     /// Hands every connection to the successor, where there is one, and closes what is left.
     pub fn close(&mut self, deadline_ns: u64) {
         self.take_in(usize::MAX);
-        let successor = self.successor.take();
+        // A session cannot be handed over: its sender sees the end, and greets the successor.
+        let successor = self.successor.take().filter(|_| self.ferries.is_none());
         for row in 0..self.connections.len() {
             let Some(connection) = self.connections[row].take() else { continue };
             self.poller.forget(connection.socket.as_fd());
             let Some(near) = &successor else { continue };
-            let unread = connection.assembly.unread(self.buffers.row(row));
+            let parts = Parts {
+                unread: connection.assembly.unread_bytes(),
+                skip: connection.assembly.skip(),
+                streams: connection.streams.lengths(),
+            };
             let wait = || wait_for_room(near, deadline_ns);
-            let socket = connection.socket.as_fd();
-            if handover::send(near, socket, unread, connection.assembly.skip(), wait).is_err() {
+            let unread = connection.assembly.unread(self.buffers.row(row));
+            let sent = handover::send(near, connection.socket.as_fd(), &parts, unread, wait).and_then(|()| {
+                (0..STREAMS).try_for_each(|number| {
+                    let bytes = connection.streams.bytes(number, self.streams.row(row));
+                    handover::send_bytes(near, bytes, wait)
+                })
+            });
+            if sent.is_err() {
                 break;
             }
         }
+        self.ferries = None;
         self.open = 0;
         self.round.clear();
         self.counters.connections.set(0);
@@ -204,6 +239,7 @@ impl Ingress {
                     rang = true;
                 }
                 Some(LISTENER) => (0..NEW_PER_CALL).for_each(|_| self.accept()),
+                Some(GREETED) => (0..NEW_PER_CALL).for_each(|_| self.take_greeted()),
                 Some(PREDECESSOR) => self.take_in(NEW_PER_CALL),
                 Some(row) => self.has_something(row as usize),
             }
@@ -223,64 +259,24 @@ impl Ingress {
     /// A connection's turn: how many slots it filled, and whether it has more that is read already.
     fn turn(&mut self, row: usize, slots: &mut [RxSlot<'_>]) -> (usize, bool) {
         let Some(connection) = &mut self.connections[row] else { return (0, false) };
-        let buffer = self.buffers.row(row);
-        let (mut filled, mut reads_left, mut ends) = (0, READS_PER_TURN, false);
-        while filled < slots.len() {
-            match connection.assembly.next(buffer, self.frame_bytes_max) {
-                Step::Frame(frame) => {
-                    fill(&mut slots[filled], frame);
-                    connection.peer.write(&mut slots[filled]);
-                    filled += 1;
-                }
-                Step::TooLarge => {
-                    fill(&mut slots[filled], &[]);
-                    slots[filled].flags |= RxSlot::TRUNCATED;
-                    connection.peer.write(&mut slots[filled]);
-                    filled += 1;
-                }
-                Step::Broken => {
-                    self.counters.malformed.add(1);
-                    ends = true;
-                    break;
-                }
-                Step::Incomplete if reads_left == 0 => break,
-                Step::Incomplete => {
-                    let room = connection.assembly.room(buffer);
-                    let wanted = room.len();
-                    match read(&connection.socket, room) {
-                        Ok(0) => {
-                            // What ends within a frame was cut.
-                            self.counters.malformed.add(u64::from(!connection.assembly.is_between_frames()));
-                            ends = true;
-                            break;
-                        }
-                        Ok(bytes) => {
-                            connection.assembly.read(bytes);
-                            reads_left = if bytes < wanted { 0 } else { reads_left - 1 };
-                        }
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                        Err(_) => {
-                            ends = true;
-                            break;
-                        }
-                    }
-                }
+        let buffers = Buffers { unread: self.buffers.row(row), streams: self.streams.row(row) };
+        let turn = connection.turn(buffers, self.frame_bytes_max, slots, self.config.acknowledge);
+        if let Some(end) = turn.end {
+            match end {
+                End::Closed => {}
+                End::Malformed => self.counters.malformed.add(1),
+                End::Deaf => self.counters.refused.add(1),
             }
-        }
-        if ends {
             self.end(row);
-            return (filled, false);
-        }
-        let has_more = connection.assembly.has_more(buffer, self.frame_bytes_max);
-        if has_more || connection.assembly.is_between_frames() {
+        } else if turn.has_more || connection.is_between_frames() {
             connection.incomplete_since = None;
         } else {
-            if filled > 0 || connection.incomplete_since.is_none() {
+            if turn.filled > 0 || connection.incomplete_since.is_none() {
                 connection.incomplete_since = Some(Instant::now());
             }
             self.poller.ring_in(self.config.frame_timeout);
         }
-        (filled, has_more)
+        (turn.filled, turn.has_more)
     }
 
     /// Closes the connections whose frame takes too long.
@@ -317,7 +313,7 @@ impl Ingress {
         let accept = |listener: &Socket| listener.accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
         match accept(&self.listener) {
             Ok((socket, _)) => {
-                self.add(socket, Assembly::default());
+                self.add(socket, None, Assembly::default(), Streams::default());
             }
             Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
                 self.spare = None;
@@ -329,28 +325,69 @@ impl Ingress {
         }
     }
 
+    /// Takes in a connection that the thread for TLS has greeted.
+    fn take_greeted(&mut self) {
+        if let Some(Some((socket, peer))) = self.ferries.as_mut().and_then(Ferries::next) {
+            self.add(socket.into(), Some(peer), Assembly::default(), Streams::default());
+        }
+    }
+
     /// Takes a connection into the table, and says where; where there is no place it is closed and counted
     /// as refused.
-    fn add(&mut self, socket: Socket, assembly: Assembly) -> Option<usize> {
+    fn add(
+        &mut self,
+        socket: Socket,
+        greeted: Option<SocketAddr>,
+        assembly: Assembly,
+        streams: Streams,
+    ) -> Option<usize> {
         let set_up = || -> io::Result<Peer> {
+            if let Some(peer) = greeted {
+                return Ok(Peer::new(peer));
+            }
             keep_alive(&socket, self.config.keepalive)?;
+            // Answers are small, and wait for nothing.
+            socket.set_tcp_nodelay(self.config.acknowledge)?;
             let peer = socket.peer_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
             Ok(Peer::new(peer))
         };
-        let free = self.connections.iter().position(Option::is_none);
-        let (Some(row), Ok(peer)) = (free, set_up()) else {
+        let prepared = set_up();
+        let free = self.connections.iter().position(Option::is_none).or_else(|| self.make_place());
+        let (Some(row), Ok(peer)) = (free, prepared) else {
             self.counters.refused.add(1);
             return None;
         };
-        let socket = OwnedFd::from(socket);
-        self.connections[row] =
-            Some(Connection { socket, peer, assembly, incomplete_since: None, waits: false });
+        self.numbered += 1;
+        self.connections[row] = Some(Connection {
+            socket: socket.into(),
+            peer,
+            number: self.numbered,
+            assembly,
+            streams,
+            incomplete_since: None,
+            silent_since: Some(Instant::now()),
+            waits: false,
+        });
         self.open += 1;
         self.counters.connections.set(self.open as u64);
         // With bytes still to come from the predecessor it is watched when they are here.
-        if assembly == Assembly::default() && !self.watch(row) {
+        if assembly == Assembly::default() && streams.is_idle() && !self.watch(row) {
             return None;
         }
+        Some(row)
+    }
+
+    /// Closes the connection that has been silent the longest, from its start and for too long.
+    fn make_place(&mut self) -> Option<usize> {
+        let now = Instant::now();
+        let silent = |one: &Option<Connection>| one.as_ref().filter(|one| !one.waits)?.silent_since;
+        let rows = self.connections.iter().enumerate();
+        let (since, row) = rows.filter_map(|(row, one)| Some((silent(one)?, row))).min()?;
+        if now.saturating_duration_since(since) < self.config.idle_timeout {
+            return None;
+        }
+        self.counters.refused.add(1);
+        self.end(row);
         Some(row)
     }
 
@@ -389,11 +426,14 @@ impl Ingress {
             Some(arriving) => arriving,
             None => {
                 let record = handover::receive(&predecessor.carrier)?;
-                let fits = record.unread <= self.buffers.row_bytes();
-                let assembly = Assembly::resumed(if fits { record.unread } else { 0 }, record.skip);
+                let parts = record.parts;
+                let fits = parts.unread <= self.buffers.row_bytes()
+                    && parts.streams.iter().flatten().flatten().all(|bytes| *bytes <= self.frame_bytes_max);
+                let assembly = Assembly::resumed(if fits { parts.unread } else { 0 }, parts.skip);
                 let socket = Socket::from(record.descriptor);
                 let usable = fits && is_tcp(&socket) && socket.set_nonblocking(true).is_ok();
-                (if usable { self.add(socket, assembly) } else { None }, record.unread)
+                let streams = if usable { Streams::resumed(parts.streams) } else { Streams::default() };
+                (if usable { self.add(socket, None, assembly, streams) } else { None }, parts.bytes())
             }
         };
         while missing > 0 {
@@ -401,8 +441,7 @@ impl Ingress {
             let mut nowhere = [0; PAGE_BYTES];
             let place = match (row, self.connections.get(row.unwrap_or(usize::MAX))) {
                 (Some(row), Some(Some(connection))) => {
-                    let end = connection.assembly.unread_bytes();
-                    &mut self.buffers.row(row)[end - missing..end]
+                    place_of(connection, self.buffers.row(row), self.streams.row(row), missing)
                 }
                 _ => {
                     let most = missing.min(nowhere.len());
@@ -416,7 +455,8 @@ impl Ingress {
         }
         predecessor.arriving = None;
         if let Some(row) = row {
-            let resumed = matches!(&self.connections[row], Some(c) if c.assembly != Assembly::default());
+            let resumed = matches!(&self.connections[row], Some(c) if c.assembly != Assembly::default()
+                || !c.streams.is_idle());
             if !resumed || self.watch(row) {
                 self.has_something(row);
             }
@@ -425,19 +465,26 @@ impl Ingress {
     }
 }
 
-fn fill(slot: &mut RxSlot<'_>, frame: &[u8]) {
-    slot.reset();
-    let buffer = slot.buffer_mut();
-    let fits = frame.len().min(buffer.len());
-    buffer[..fits].copy_from_slice(&frame[..fits]);
-    slot.set_len(frame.len());
-}
-
-fn read(socket: &impl AsRawFd, room: &mut [u8]) -> io::Result<usize> {
-    let (fd, flags) = (socket.as_raw_fd(), libc::MSG_DONTWAIT);
-    // SAFETY: the buffer is live and of the length given.
-    let read = unsafe { libc::recv(fd, room.as_mut_ptr().cast(), room.len(), flags) };
-    usize::try_from(read).map_err(|_| io::Error::last_os_error())
+/// Where the next bytes of a connection that arrives belong, of which `missing` are still to come: first what
+/// was not taken, then stream by stream.
+fn place_of<'a>(
+    connection: &Connection,
+    unread: &'a mut [u8],
+    streams: &'a mut [u8],
+    missing: usize,
+) -> &'a mut [u8] {
+    let lengths = connection.streams.lengths().map(|stream| stream.flatten().unwrap_or(0));
+    let mut after = lengths.iter().sum::<usize>();
+    let end = connection.assembly.unread_bytes();
+    if missing > after {
+        return &mut unread[end - (missing - after)..end];
+    }
+    let mut number = 0;
+    while missing <= after - lengths[number] {
+        after -= lengths[number];
+        number += 1;
+    }
+    &mut connection.streams.bytes(number, streams)[lengths[number] - (missing - (after - lengths[number]))..]
 }
 
 /// Waits until the successor has taken something, or the deadline (CLOCK_MONOTONIC) is over.

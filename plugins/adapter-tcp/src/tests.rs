@@ -1,8 +1,11 @@
 //! Real connections: frames, cuts, floods, slow senders and slow readers, senders that speak something else.
 
+mod acknowledge;
 mod egress;
 mod ingress;
+mod segments;
 mod succession;
+mod tls;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -129,6 +132,18 @@ fn wrong_options_are_refused_with_one_sentence() {
         out("localhost", &[]),
         "tcp channel \"x\": to = \"localhost\" is not an address and a port; write for example \
          \"127.0.0.1:5501\" or \"[::1]:5501\""
+    );
+    assert_eq!(
+        out("127.0.0.1:1", &[("segment", 1023)]),
+        "tcp channel \"x\": segment = 1023 bytes is not within 1KiB to 1MiB, and not 0"
+    );
+    assert_eq!(
+        out("127.0.0.1:1", &[("window", 1025)]),
+        "tcp channel \"x\": window = 1025 is not within 1 to 1024"
+    );
+    assert_eq!(
+        out("127.0.0.1:1", &[("acknowledge_timeout", 1)]),
+        "tcp channel \"x\": acknowledge_timeout = 1 ns is not within 10ms to 1h"
     );
     assert_eq!(
         out("127.0.0.1:1", &[("unsent", 1)]),

@@ -117,6 +117,7 @@ impl Channel for UdpChannel {
             bundles.receive(self.socket.as_fd(), slots, |slot, source, time_ns| {
                 if let Some(source) = source {
                     write_source(slot, source);
+                    slot.set_producer(producer(source));
                 }
                 slot.source_time_ns = time_ns.unwrap_or(0);
             })
@@ -124,6 +125,7 @@ impl Channel for UdpChannel {
             self.receiver.receive(self.socket.as_fd(), slots, |slot, arrival| {
                 if let Some(source) = arrival.source() {
                     write_source(slot, source);
+                    slot.set_producer(producer(source));
                 }
                 slot.source_time_ns = arrival.kernel_time_ns().unwrap_or(0);
             })
@@ -187,6 +189,20 @@ impl Channel for UdpChannel {
     fn close(&mut self, _deadline_ns: u64) {
         self.drops.after_all(&self.socket, &self.counters);
     }
+}
+
+/// An address and port are one sender: their FNV-1a hash, never 0.
+fn producer(source: SocketAddr) -> u64 {
+    const START: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let hash = |state: u64, bytes: &[u8]| {
+        bytes.iter().fold(state, |state, byte| (state ^ u64::from(*byte)).wrapping_mul(PRIME))
+    };
+    let address = match source.ip() {
+        IpAddr::V4(ip) => hash(START, &ip.octets()),
+        IpAddr::V6(ip) => hash(START, &ip.octets()),
+    };
+    hash(address, &source.port().to_be_bytes()).max(1)
 }
 
 /// Writes where a datagram came from: 4 or 16 bytes and the port.

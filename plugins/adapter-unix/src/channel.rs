@@ -4,12 +4,15 @@ use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 
 use socket2::{Domain, Socket, Type};
-use tempos_abi::adapter::{Adapter, AdapterAbility, Capabilities, Channel, ChannelSpec, Direction};
+use tempos_abi::adapter::{
+    Adapter, AdapterAbility, Capabilities, Channel, ChannelSpec, ChannelTraits, Direction, Receipt,
+};
 use tempos_abi::attributes::AttributeValue;
 use tempos_abi::event::{RxSlot, TxFrame};
 use tempos_abi::{LaneQos, PluginError, QosGrant};
 use tempos_sockets::{Buffer, resize_buffer};
 
+use crate::acknowledged::Acknowledged;
 use crate::config::Config;
 use crate::datagram::DatagramIngress;
 use crate::egress::Egress;
@@ -38,7 +41,8 @@ impl Adapter for Unix {
                     | Capabilities::BATCH
                     | Capabilities::TAKE_OVER
                     | Capabilities::ORDERED
-                    | Capabilities::CREDENTIALS,
+                    | Capabilities::CREDENTIALS
+                    | Capabilities::RECEIPTS,
             ),
             frame_bytes_max: FRAME_BYTES_MAX,
             grade_max: QosGrant::PRIORITISED,
@@ -52,6 +56,10 @@ impl Adapter for Unix {
             .then(|| Socket::from(unsafe { OwnedFd::from_raw_fd(spec.inherited_descriptor) }));
         let config = Config::read(spec)?;
         match (spec.direction, config.kind) {
+            (Direction::EGRESS, _) if config.acknowledge.is_some() => {
+                let how = config.acknowledge.clone().unwrap_or_default();
+                Acknowledged::open(spec, config, &how, inherited).map(UnixChannel::Acknowledged)
+            }
             (Direction::EGRESS, _) => Egress::open(spec, config, inherited).map(UnixChannel::Egress),
             (_, Type::SEQPACKET) => {
                 SeqpacketIngress::open(spec, &config, inherited).map(UnixChannel::Seqpacket)
@@ -62,6 +70,8 @@ impl Adapter for Unix {
 }
 
 /// An open channel.
+// One for each channel of a node, and never moved while events flow.
+#[allow(clippy::large_enum_variant)]
 pub enum UnixChannel {
     /// Single datagrams in.
     Datagram(DatagramIngress),
@@ -69,6 +79,8 @@ pub enum UnixChannel {
     Seqpacket(SeqpacketIngress),
     /// Frames out.
     Egress(Egress),
+    /// Frames out, each of them acknowledged.
+    Acknowledged(Acknowledged),
 }
 
 impl Channel for UnixChannel {
@@ -77,6 +89,7 @@ impl Channel for UnixChannel {
             UnixChannel::Datagram(channel) => channel.readiness(),
             UnixChannel::Seqpacket(channel) => channel.readiness(),
             UnixChannel::Egress(channel) => channel.readiness(),
+            UnixChannel::Acknowledged(channel) => channel.readiness(),
         }
     }
 
@@ -84,13 +97,14 @@ impl Channel for UnixChannel {
         match self {
             UnixChannel::Datagram(channel) => channel.recv_batch(slots),
             UnixChannel::Seqpacket(channel) => channel.recv_batch(slots),
-            UnixChannel::Egress(_) => Err(io::ErrorKind::WouldBlock.into()),
+            _ => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 
     fn send_batch(&mut self, frames: &[TxFrame<'_>]) -> io::Result<usize> {
         match self {
             UnixChannel::Egress(channel) => channel.send_batch(frames),
+            UnixChannel::Acknowledged(channel) => channel.send_batch(frames),
             _ => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
         }
     }
@@ -104,6 +118,7 @@ impl Channel for UnixChannel {
             UnixChannel::Datagram(channel) => channel.address(),
             UnixChannel::Seqpacket(channel) => channel.address(),
             UnixChannel::Egress(channel) => channel.address(),
+            UnixChannel::Acknowledged(channel) => channel.address(),
         }
     }
 
@@ -112,6 +127,22 @@ impl Channel for UnixChannel {
             UnixChannel::Datagram(channel) => channel.take_over(),
             UnixChannel::Seqpacket(channel) => channel.take_over(),
             UnixChannel::Egress(channel) => channel.take_over(),
+            // What comes back belongs to whom it was sent by: the successor makes a connection of its own.
+            UnixChannel::Acknowledged(_) => -1,
+        }
+    }
+
+    fn traits(&self) -> ChannelTraits {
+        match self {
+            UnixChannel::Acknowledged(_) => ChannelTraits(ChannelTraits::RECEIPTS),
+            _ => ChannelTraits::default(),
+        }
+    }
+
+    fn receipts(&mut self, receipts: &mut [Receipt]) -> usize {
+        match self {
+            UnixChannel::Acknowledged(channel) => channel.receipts(receipts),
+            _ => 0,
         }
     }
 }

@@ -3,10 +3,12 @@
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use socket2::{SockAddr, Type};
 use tempos_abi::adapter::{ChannelSpec, Direction};
 use tempos_abi::{OptionKind, OptionSpec, Options, PluginError};
+use tempos_sockets::WINDOW_MAX;
 
 /// The option table.
 pub const OPTIONS: &[OptionSpec] = &[
@@ -35,6 +37,34 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Ingress, seqpacket: the most senders at once.",
     )
     .unit("1 to 1024"),
+    OptionSpec::new(
+        "idle_timeout",
+        OptionKind::DURATION,
+        "10s",
+        "Ingress, seqpacket: a sender that was silent for so long from the start gives way when all places are taken.",
+    )
+    .unit("100ms to 1h"),
+    OptionSpec::new(
+        "acknowledge",
+        OptionKind::FLAG,
+        "false",
+        "Seqpacket. Egress: an event is delivered when the receiver says so. Ingress: the sender is told of each \
+         frame.",
+    ),
+    OptionSpec::new(
+        "window",
+        OptionKind::INTEGER,
+        "64",
+        "Egress, with acknowledge: the most events unacknowledged at once.",
+    )
+    .unit("1 to 1024"),
+    OptionSpec::new(
+        "acknowledge_timeout",
+        OptionKind::DURATION,
+        "1s",
+        "Egress, with acknowledge: how long one may take; the connection is then closed and the event lost.",
+    )
+    .unit("10ms to 1h"),
     OptionSpec::new("receive_buffer", OptionKind::SIZE, "", "The kernel's buffer for what is waiting.")
         .unit("4KiB to 1GiB"),
     OptionSpec::new(
@@ -103,6 +133,19 @@ pub struct Config {
     pub receive_buffer: Option<usize>,
     /// Bytes of the kernel's buffer.
     pub send_buffer: Option<usize>,
+    /// How long a sender may be silent from the start where all places are taken.
+    pub idle_timeout: Duration,
+    /// Whether frames are acknowledged, and how.
+    pub acknowledge: Option<Acknowledge>,
+}
+
+/// How events are acknowledged.
+#[derive(Clone, Debug, Default)]
+pub struct Acknowledge {
+    /// The most events unacknowledged at once.
+    pub window: usize,
+    /// How long one may take.
+    pub timeout: Duration,
 }
 
 impl Config {
@@ -129,6 +172,8 @@ impl Config {
             connections: reader.connections()?,
             receive_buffer: reader.buffer("receive_buffer")?,
             send_buffer: reader.buffer("send_buffer")?,
+            idle_timeout: reader.duration("idle_timeout", 10_000, 100, "100ms to 1h")?,
+            acknowledge: reader.acknowledge()?,
         })
     }
 }
@@ -196,6 +241,29 @@ impl Reader<'_> {
         match self.options.integer("connections").unwrap_or(64) {
             number @ 1..=1024 => Ok(number as usize),
             number => Err(self.wrong(&format!("connections = {number} is not within 1 to 1024"))),
+        }
+    }
+
+    fn acknowledge(&self) -> Result<Option<Acknowledge>, PluginError> {
+        let window = match self.options.integer("window").unwrap_or(64) {
+            number if (1..=WINDOW_MAX as i64).contains(&number) => number as usize,
+            number => return Err(self.wrong(&format!("window = {number} is not within 1 to 1024"))),
+        };
+        let timeout = self.duration("acknowledge_timeout", 1000, 10, "10ms to 1h")?;
+        match self.options.flag("acknowledge") {
+            false => Ok(None),
+            true if self.kind()? == Type::SEQPACKET => Ok(Some(Acknowledge { window, timeout })),
+            true => Err(self.wrong("acknowledge needs connections; write type = \"seqpacket\" beside it")),
+        }
+    }
+
+    /// A duration; its default and least in milliseconds.
+    fn duration(&self, key: &str, default: i64, least: i64, words: &str) -> Result<Duration, PluginError> {
+        const MS: i64 = 1_000_000;
+        let ns = self.options.integer(key).unwrap_or(default * MS);
+        match (least * MS..=3_600_000 * MS).contains(&ns) {
+            true => Ok(Duration::from_nanos(ns.unsigned_abs())),
+            false => Err(self.wrong(&format!("{key} = {ns} ns is not within {words}"))),
         }
     }
 

@@ -69,6 +69,7 @@ impl DatagramIngress {
         self.receiver.receive(self.socket.as_fd(), slots, |slot, arrival| {
             if let Some(sender) = arrival.credentials() {
                 write_credentials(slot, &sender);
+                slot.set_producer(producer(&sender));
             }
         })
     }
@@ -80,4 +81,9 @@ impl DatagramIngress {
     pub fn take_over(&mut self) -> RawFd {
         duplicate(self.socket.as_fd())
     }
+}
+
+/// A process of a user is one sender; never 0.
+fn producer(sender: &libc::ucred) -> u64 {
+    (u64::from(sender.uid) << 32 | u64::from(sender.pid.unsigned_abs())) + 1
 }

@@ -1,7 +1,7 @@
 //! Frames out, to one receiver that may not be there yet, may go, and may come back.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use socket2::{SockAddr, Socket, Type};
@@ -80,6 +80,7 @@ impl Egress {
         if !connected {
             egress.reconnect();
         }
+        egress.count();
         Ok(egress)
     }
 
@@ -89,6 +90,29 @@ impl Egress {
 
     pub fn address(&self) -> String {
         self.address.clone()
+    }
+
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// Ends the connection, so that the receiver sees it.
+    pub fn disconnect(&mut self) {
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+        (self.connected, self.tried_at) = (false, None);
+        self.count();
+    }
+
+    /// Sends frames from the first on with one system call; how many.
+    ///
+    /// # Errors
+    /// The error of the system call.
+    pub fn send_once(&mut self, frames: &[TxFrame<'_>]) -> io::Result<usize> {
+        self.sender.send(self.socket.as_fd(), frames)
     }
 
     pub fn take_over(&mut self) -> RawFd {
@@ -108,7 +132,10 @@ impl Egress {
                     return if done > 0 { Ok(done) } else { Err(error) };
                 }
                 // The receiver went: the next round looks for its successor, for the same frame.
-                Err(error) if is_gone(&error) => self.connected = false,
+                Err(error) if is_gone(&error) => {
+                    self.connected = false;
+                    self.count();
+                }
                 // The host counts the first frame, and keeps the reason.
                 Err(error) if done == 0 => return Err(error),
                 Err(_) => {
@@ -121,7 +148,7 @@ impl Egress {
     }
 
     /// Connects, at most every [`RECONNECT_EVERY`].
-    fn reconnect(&mut self) -> bool {
+    pub fn reconnect(&mut self) -> bool {
         if self.target.is_none() || self.tried_at.is_some_and(|at| at.elapsed() < RECONNECT_EVERY) {
             return false;
         }
@@ -131,7 +158,13 @@ impl Egress {
         }
         self.connected = self.target.as_ref().is_some_and(|target| self.socket.connect(target).is_ok());
         self.used |= self.connected;
+        self.count();
         self.connected
+    }
+
+    fn count(&self) {
+        let connection = self.connected && self.kind == Type::SEQPACKET;
+        self.counters.connections.set(u64::from(connection));
     }
 
     /// Puts a new socket in the place of the old one, under the same number: that is the channel's
@@ -157,7 +190,8 @@ impl Egress {
     }
 }
 
-fn is_gone(error: &io::Error) -> bool {
+/// Whether the error says that there is no receiver.
+pub fn is_gone(error: &io::Error) -> bool {
     const GONE: [i32; 5] = [libc::ECONNREFUSED, libc::ENOTCONN, libc::EPIPE, libc::ECONNRESET, libc::ENOENT];
     error.raw_os_error().is_some_and(|code| GONE.contains(&code))
 }

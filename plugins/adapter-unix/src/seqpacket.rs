@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
 use socket2::{Socket, Type};
 use tempos_abi::PluginError;
@@ -14,7 +15,7 @@ use tempos_abi::adapter::ChannelSpec;
 use tempos_abi::counters::ChannelCounters;
 use tempos_abi::event::RxSlot;
 use tempos_abi::std_types::RArc;
-use tempos_sockets::{Buffer, Receiver, Want, set_option};
+use tempos_sockets::{ACK, Buffer, NAK, Receiver, Want, resize_buffer, set_option};
 
 use crate::channel::{is_of_type, new_socket, size, write_credentials};
 use crate::config::{Config, Name};
@@ -26,11 +27,19 @@ const BACKLOG: i32 = 64;
 /// Connections accepted in one call, so that a storm of them cannot hold up a lane.
 const ACCEPTS_PER_CALL: usize = 4;
 const READY_MAX: usize = 64;
+/// Frames of one reading.
+const VERDICTS_MAX: usize = 64;
+/// The kernel's buffer for what a sender is told: a full window of answers, each in a packet of its own.
+const ANSWERS_BYTES: usize = 1 << 20;
 
 /// An open connection and who is at its other end.
 struct Connection {
     socket: OwnedFd,
     peer: libc::ucred,
+    /// It is the only one of the channel's life that has this number.
+    number: u64,
+    /// When it came, where it has said nothing yet.
+    silent_since: Option<Instant>,
 }
 
 /// A listener and its connections.
@@ -39,6 +48,10 @@ pub struct SeqpacketIngress {
     listener: Option<Socket>,
     connections: Box<[Option<Connection>]>,
     open: usize,
+    /// How many connections there were.
+    numbered: u64,
+    idle_timeout: Duration,
+    acknowledge: bool,
     ready: Box<[libc::epoll_event]>,
     /// Given up for a moment where descriptors run out, to take a connection in and refuse it.
     spare: Option<File>,
@@ -73,6 +86,9 @@ impl SeqpacketIngress {
             listener: None,
             connections: (0..config.connections).map(|_| None).collect(),
             open: 0,
+            numbered: 0,
+            idle_timeout: config.idle_timeout,
+            acknowledge: config.acknowledge.is_some(),
             ready: vec![libc::epoll_event { events: 0, u64: 0 }; READY_MAX].into_boxed_slice(),
             spare: File::open("/dev/null").ok(),
             receiver: Receiver::new(spec.batch_max as usize, want),
@@ -158,24 +174,38 @@ impl SeqpacketIngress {
 
     /// Reads up to `slots.len()` frames of one connection, and ends it where its peer did.
     fn read(&mut self, row: usize, slots: &mut [RxSlot<'_>]) -> usize {
-        let Some(Some(connection)) = self.connections.get(row) else { return 0 };
-        let peer = connection.peer;
+        let Some(Some(connection)) = self.connections.get_mut(row) else { return 0 };
+        let (peer, number) = (connection.peer, connection.number);
         // An empty frame comes with credentials, the end of the connection without: that tells them apart.
         let (mut frames, mut ended) = (0, false);
+        let mut verdicts = [ACK; VERDICTS_MAX];
         let received = self.receiver.receive(connection.socket.as_fd(), slots, |slot, arrival| {
             ended |= arrival.credentials().is_none();
             if !ended {
                 write_credentials(slot, &peer);
+                slot.set_producer(number);
+                if slot.flags & RxSlot::TRUNCATED != 0 {
+                    verdicts[frames] = NAK;
+                }
                 frames += 1;
             }
         });
+        if frames > 0 {
+            connection.silent_since = None;
+        }
         let broken = received.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
-        if ended || broken {
-            self.connections[row] = None;
-            self.open -= 1;
-            self.counters.connections.set(self.open as u64);
+        let deaf = self.acknowledge && frames > 0 && !tell(&connection.socket, &verdicts[..frames]);
+        self.counters.refused.add(u64::from(deaf));
+        if ended || broken || deaf {
+            self.end(row);
         }
         frames
+    }
+
+    fn end(&mut self, row: usize) {
+        self.connections[row] = None;
+        self.open -= 1;
+        self.counters.connections.set(self.open as u64);
     }
 
     fn accept(&mut self) {
@@ -209,12 +239,16 @@ impl SeqpacketIngress {
         let set_up = || -> io::Result<libc::ucred> {
             set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_PASSCRED, 1)?;
             if let Some(bytes) = self.receive_buffer {
-                tempos_sockets::resize_buffer(socket.as_fd(), Buffer::Receive, bytes)?;
+                resize_buffer(socket.as_fd(), Buffer::Receive, bytes)?;
+            }
+            if self.acknowledge {
+                resize_buffer(socket.as_fd(), Buffer::Send, ANSWERS_BYTES)?;
             }
             peer_of(socket.as_fd())
         };
-        let free = self.connections.iter().position(Option::is_none);
-        let (Some(row), Ok(peer)) = (free, set_up()) else {
+        let prepared = set_up();
+        let free = self.connections.iter().position(Option::is_none).or_else(|| self.make_place());
+        let (Some(row), Ok(peer)) = (free, prepared) else {
             self.counters.refused.add(1);
             return;
         };
@@ -222,9 +256,25 @@ impl SeqpacketIngress {
             self.counters.refused.add(1);
             return;
         }
-        self.connections[row] = Some(Connection { socket, peer });
+        self.numbered += 1;
+        let silent_since = Some(Instant::now());
+        self.connections[row] = Some(Connection { socket, peer, number: self.numbered, silent_since });
         self.open += 1;
         self.counters.connections.set(self.open as u64);
+    }
+
+    /// Closes the connection that has been silent the longest, from its start and for too long.
+    fn make_place(&mut self) -> Option<usize> {
+        let now = Instant::now();
+        let silent = |one: &Option<Connection>| one.as_ref().and_then(|connection| connection.silent_since);
+        let rows = self.connections.iter().enumerate();
+        let (since, row) = rows.filter_map(|(row, one)| Some((silent(one)?, row))).min()?;
+        if now.saturating_duration_since(since) < self.idle_timeout {
+            return None;
+        }
+        self.counters.refused.add(1);
+        self.end(row);
+        Some(row)
     }
 
     /// Takes over what a predecessor packed, where its listener has that name.
@@ -249,6 +299,15 @@ impl SeqpacketIngress {
         let done = unsafe { libc::epoll_ctl(poller, libc::EPOLL_CTL_ADD, socket, &raw mut event) };
         if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
+}
+
+/// Tells the sender of its frames; `false` where it does not take it: it does not read at all. One that has gone
+/// is seen when it is read.
+fn tell(socket: &OwnedFd, verdicts: &[u8]) -> bool {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the bytes are live for the call.
+    let sent = unsafe { libc::send(socket.as_raw_fd(), verdicts.as_ptr().cast(), verdicts.len(), flags) };
+    sent >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock
 }
 
 /// Who connected (unix(7), SO_PEERCRED).

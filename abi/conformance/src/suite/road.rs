@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tempos_abi::adapter::{AdapterBox, ChannelBox, ChannelSpec, Direction};
+use tempos_abi::adapter::{AdapterBox, ChannelBox, ChannelSpec, ChannelTraits, Direction, Receipt};
 use tempos_abi::counters::ChannelCounters;
 use tempos_abi::error::AGAIN;
 use tempos_abi::event::{RxSlot, TxFrame};
@@ -102,6 +102,10 @@ pub struct Road {
     pub ingress: ChannelBox,
     pub egress: ChannelBox,
     pub sent: RArc<ChannelCounters>,
+    /// How many events the receiver has acknowledged.
+    pub delivered: usize,
+    /// How many it has refused, or were lost.
+    pub refused: usize,
     slot_bytes: usize,
 }
 
@@ -114,19 +118,27 @@ impl Road {
         let address = address.split_once("://").map_or(address.as_str(), |(_, rest)| rest).to_owned();
         let options = opener.options(Direction::EGRESS, &address)?;
         let (egress, sent) = opener.open(Direction::EGRESS, options, -1).map_err(refused)?;
-        Ok(Road { ingress, egress, sent, slot_bytes: opener.event_bytes_max as usize })
+        Ok(Road {
+            ingress,
+            egress,
+            sent,
+            delivered: 0,
+            refused: 0,
+            slot_bytes: opener.event_bytes_max as usize,
+        })
     }
 
     /// Sends frames, receiving meanwhile, as a full channel makes the sender wait.
     pub fn carry(&mut self, frames: &[TxFrame<'_>], slots: usize) -> Result<Vec<Frame>, String> {
         let mut received = Vec::new();
-        let mut done = 0;
+        let (mut done, delivered_before) = (0, self.delivered);
         let lost_before = self.sent.send_errors.get();
         let until = Instant::now() + PATIENCE;
         while done < frames.len() {
             let part = &frames[done..frames.len().min(done + BATCH)];
             match self.egress.send_batch(RSlice::from_slice(part)) {
                 AGAIN if Instant::now() < until => {
+                    self.attend()?;
                     self.receive(slots, &mut received)?;
                 }
                 AGAIN => return Err(format!("frame {done} could not be sent in {PATIENCE:?}")),
@@ -136,11 +148,38 @@ impl Road {
         }
         let lost = (self.sent.send_errors.get() - lost_before) as usize;
         while received.len() + lost < frames.len() && Instant::now() < until {
+            self.attend()?;
             if !self.receive(slots, &mut received)? {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
+        let delivered = |road: &Self| road.delivered - delivered_before + lost;
+        while self.has(ChannelTraits::RECEIPTS) && delivered(self) < frames.len() {
+            self.attend()?;
+            if Instant::now() >= until {
+                return Err(format!("of {} frames {} were acknowledged", frames.len(), delivered(self)));
+            }
+        }
         Ok(received)
+    }
+
+    fn has(&self, traits: u64) -> bool {
+        self.egress.traits().has(traits)
+    }
+
+    /// What a host does for an egress channel that holds frames or waits for answers.
+    pub fn attend(&mut self) -> Result<(), String> {
+        if self.has(ChannelTraits::RECEIPTS) {
+            let mut receipts = [Receipt::empty(); BATCH];
+            let told = self.egress.receipts(RSliceMut::from_mut_slice(&mut receipts)) as usize;
+            let delivered = receipts[..told].iter().filter(|one| one.verdict == Receipt::DELIVERED).count();
+            self.delivered += delivered;
+            self.refused += told - delivered;
+        }
+        match self.egress.flush() {
+            0 | AGAIN => Ok(()),
+            other => Err(format!("flushing was answered with {other}")),
+        }
     }
 
     /// Receives once; whether anything was there.

@@ -41,7 +41,7 @@ fn a_slow_reader_makes_the_channel_wait_and_gets_every_frame_whole() {
 #[test]
 fn a_frame_given_up_half_way_leaves_the_stream_whole() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("listens");
-    let mut spec = egress(listener.local_addr().expect("an address"), &[]);
+    let mut spec = egress(listener.local_addr().expect("an address"), &[("segment", 0)]);
     spec.event_bytes_max = 16 << 20;
     let mut channel = open(&spec);
     let (mut reader, _) = listener.accept().expect("accepts");

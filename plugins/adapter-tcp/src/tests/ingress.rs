@@ -172,3 +172,52 @@ fn garbage_from_the_network_never_harms_the_other_connections() {
     until_counted(&mut channel, || spec.counters.connections.get() == 1);
     assert!(spec.counters.malformed.get() > 0);
 }
+
+#[test]
+fn a_silent_sender_gives_way_to_a_new_one_and_one_that_spoke_does_not() {
+    let spec = ingress(&[("connections", 2), ("idle_timeout", 100 * MS)]);
+    let mut channel = open(&spec);
+    let to = address(&channel);
+    let mut spoke = TcpStream::connect(to).expect("connects");
+    spoke.write_all(&framed(b"here")).expect("written");
+    assert_eq!(until(&mut channel, 4, |frames| !frames.is_empty()), [b"here"]);
+    let mut silent = TcpStream::connect(to).expect("connects");
+    until_counted(&mut channel, || spec.counters.connections.get() == 2);
+    // Not before its time.
+    drop(TcpStream::connect(to).expect("connects"));
+    until_counted(&mut channel, || spec.counters.refused.get() == 1);
+    std::thread::sleep(Duration::from_millis(120));
+    let mut new = TcpStream::connect(to).expect("connects");
+    new.write_all(&framed(b"new")).expect("written");
+    assert_eq!(until(&mut channel, 4, |frames| !frames.is_empty()), [b"new"]);
+    assert_eq!(silent.read(&mut [0; 8]).unwrap_or(0), 0, "closed");
+    assert_eq!((spec.counters.refused.get(), spec.counters.connections.get()), (2, 2));
+    // Nobody is silent now.
+    drop(TcpStream::connect(to).expect("connects"));
+    until_counted(&mut channel, || spec.counters.refused.get() == 3);
+    spoke.write_all(&framed(b"still")).expect("written");
+    assert_eq!(until(&mut channel, 4, |frames| !frames.is_empty()), [b"still"]);
+}
+
+#[test]
+fn every_connection_has_a_number_of_its_own() {
+    let mut channel = open(&ingress(&[("connections", 2)]));
+    let mut seen = Vec::new();
+    for round in 0..3u8 {
+        let mut sender = TcpStream::connect(address(&channel)).expect("connects");
+        sender.write_all(&framed(&[round]).repeat(2)).expect("written");
+        let (mut of_one, end) = (Vec::new(), Instant::now() + PATIENCE);
+        while of_one.len() < 2 {
+            assert!(Instant::now() < end, "they never came");
+            is_ready(&channel, libc::POLLIN, 1000);
+            let (mut frame, mut notes) = ([0; 64], [0; 96]);
+            let mut slot = [RxSlot::new(&mut frame, &mut notes)];
+            if channel.recv_batch(&mut slot).is_ok() {
+                of_one.push(slot[0].producer());
+            }
+        }
+        assert_eq!(of_one[0], of_one[1]);
+        assert!(of_one[0] != 0 && !seen.contains(&of_one[0]), "{of_one:?} after {seen:?}");
+        seen.push(of_one[0]);
+    }
+}

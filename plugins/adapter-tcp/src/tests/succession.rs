@@ -1,6 +1,8 @@
 //! A channel in the place of another, with the connections of that one.
 
 use super::*;
+use crate::frames::segment_word;
+use crate::handover::Parts;
 
 #[test]
 fn a_successor_goes_on_in_the_middle_of_a_frame() {
@@ -104,7 +106,7 @@ fn what_a_predecessor_hands_over_may_come_in_parts() {
     near.set_send_buffer_size(4096).expect("sized");
     let frame = (0..251).collect::<Vec<u8>>().repeat(200);
     let cut = framed(&frame).len() - 500;
-    handover::send(&near, listener.as_fd(), &[], 0, || false).expect("sent");
+    handover::send(&near, listener.as_fd(), &Parts::default(), &[], || false).expect("sent");
     let mut spec = ChannelSpec { inherited_descriptor: OwnedFd::from(far).into_raw_fd(), ..spec_at(to) };
     spec.event_bytes_max = 64 << 10;
     let mut channel = open(&spec);
@@ -116,7 +118,8 @@ fn what_a_predecessor_hands_over_may_come_in_parts() {
         waits += 1;
         waits < 1000
     };
-    handover::send(&near, connection.as_fd(), &framed(&frame)[..cut], 0, wait).expect("sent");
+    let parts = Parts { unread: cut, ..Parts::default() };
+    handover::send(&near, connection.as_fd(), &parts, &framed(&frame)[..cut], wait).expect("sent");
     drop((near, connection));
     assert!(waits > 2, "it came in one part");
     sender.write_all(&framed(&frame)[cut..]).expect("written");
@@ -130,4 +133,42 @@ fn what_a_predecessor_hands_over_may_come_in_parts() {
             break;
         }
     }
+}
+
+#[test]
+fn a_successor_goes_on_in_the_middle_of_segments() {
+    let mut first = open(&ingress(&[]));
+    let to = address(&first);
+    let mut sender = TcpStream::connect(to).expect("connects");
+    let segment = |stream: u32, more: bool, bytes: &[u8]| {
+        [&segment_word(stream, more, bytes.len()).to_be_bytes(), bytes].concat()
+    };
+    // Two frames that go on, one that is too large already, one whole, and half a segment.
+    let half = segment(1, true, &[5; 400]);
+    let begun = [
+        segment(1, true, &[1; 700]),
+        segment(3, true, &[3; 900]),
+        segment(2, true, &[2; 1800]),
+        segment(2, true, &[2; 1800]),
+        framed(b"whole"),
+        half[..123].to_vec(),
+    ];
+    sender.write_all(&begun.concat()).expect("written");
+    assert_eq!(until(&mut first, 1, |frames| !frames.is_empty()), [b"whole"]);
+    let successor = ChannelSpec { inherited_descriptor: first.take_over(), ..spec_at(to) };
+    let mut second = open(&successor);
+    first.close(0);
+    drop(first);
+    let rest = [
+        half[123..].to_vec(),
+        segment(2, false, b"2"),
+        segment(3, false, &[4; 100]),
+        segment(1, false, b"end"),
+    ];
+    sender.write_all(&rest.concat()).expect("written");
+    let got = until(&mut second, 2, |frames| frames.len() == 3);
+    let three = [vec![3; 900], vec![4; 100]].concat();
+    let one = [vec![1; 700], vec![5; 400], b"end".to_vec()].concat();
+    assert_eq!(got, [Vec::new(), three, one]);
+    assert_eq!(successor.counters.malformed.get(), 0);
 }

@@ -1,14 +1,14 @@
-//! What an ingress channel waits for, behind one descriptor: an epoll(7) set with a flag and a timer in it.
+//! What a channel waits for, behind one descriptor: an epoll(7) set with a flag and a timer in it.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::null_mut;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const READY_MAX: usize = 64;
 /// The flag that something was read and not taken.
 const UNTAKEN: u64 = u64::MAX;
-/// The timer for frames that do not end.
+/// The timer.
 const TIMER: u64 = u64::MAX - 1;
 
 /// The set.
@@ -17,7 +17,8 @@ pub struct Poller {
     flag: OwnedFd,
     timer: OwnedFd,
     flagged: bool,
-    armed: bool,
+    /// When the timer rings.
+    armed_for: Option<Instant>,
     ready: Box<[libc::epoll_event]>,
 }
 
@@ -35,7 +36,7 @@ impl Poller {
         // SAFETY: as above.
         let timer = unsafe { owned(libc::timerfd_create(libc::CLOCK_MONOTONIC, flags)) }?;
         let ready = vec![libc::epoll_event { events: 0, u64: 0 }; READY_MAX].into_boxed_slice();
-        let poller = Poller { epoll, flag, timer, flagged: false, armed: false, ready };
+        let poller = Poller { epoll, flag, timer, flagged: false, armed_for: None, ready };
         poller.watch(poller.flag.as_fd(), UNTAKEN)?;
         poller.watch(poller.timer.as_fd(), TIMER)?;
         Ok(poller)
@@ -51,10 +52,23 @@ impl Poller {
     /// # Errors
     /// What the system says (ENOSPC, ENOMEM).
     pub fn watch(&self, descriptor: BorrowedFd<'_>, token: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: token };
-        let (epoll, fd) = (self.epoll.as_raw_fd(), descriptor.as_raw_fd());
+        self.control(libc::EPOLL_CTL_ADD, descriptor, token, false)
+    }
+
+    /// Watches a descriptor of the set for room to write too, or no longer.
+    ///
+    /// # Errors
+    /// What the system says (ENOENT).
+    pub fn watch_room(&self, descriptor: BorrowedFd<'_>, token: u64, room: bool) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, descriptor, token, room)
+    }
+
+    fn control(&self, what: i32, descriptor: BorrowedFd<'_>, token: u64, room: bool) -> io::Result<()> {
+        let events = if room { libc::EPOLLIN | libc::EPOLLOUT } else { libc::EPOLLIN };
+        let mut event = libc::epoll_event { events: events as u32, u64: token };
         // SAFETY: the event is live for the call.
-        let done = unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &raw mut event) };
+        let done =
+            unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), what, descriptor.as_raw_fd(), &raw mut event) };
         if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
@@ -79,6 +93,11 @@ impl Poller {
     /// The token of the last look's row `at`; `None` for the flag.
     pub fn token(&self, at: usize) -> Option<u64> {
         Some(self.ready[at].u64).filter(|token| *token != UNTAKEN)
+    }
+
+    /// Whether the last look's row `at` has room to be written to.
+    pub fn has_room(&self, at: usize) -> bool {
+        self.ready[at].events & libc::EPOLLOUT as u32 != 0
     }
 
     /// Whether a token is the timer's.
@@ -106,17 +125,26 @@ impl Poller {
 
     /// Has the timer ring once, unless it is going to already.
     pub fn ring_in(&mut self, after: Duration) {
-        if !self.armed {
-            let value = libc::timespec {
-                tv_sec: after.as_secs() as libc::time_t,
-                tv_nsec: libc::c_long::from(after.subsec_nanos() as i32).max(1),
-            };
-            let once =
-                libc::itimerspec { it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
-            // SAFETY: the time is live for the call; the old one is not asked for.
-            self.armed =
-                unsafe { libc::timerfd_settime(self.timer.as_raw_fd(), 0, &raw const once, null_mut()) } == 0;
+        if self.armed_for.is_none() {
+            self.ring_by(Instant::now() + after);
         }
+    }
+
+    /// Has the timer ring at `when`, or earlier where it is going to already.
+    pub fn ring_by(&mut self, when: Instant) {
+        if self.armed_for.is_some_and(|armed_for| armed_for <= when) {
+            return;
+        }
+        let after = when.saturating_duration_since(Instant::now());
+        let value = libc::timespec {
+            tv_sec: after.as_secs() as libc::time_t,
+            tv_nsec: libc::c_long::from(after.subsec_nanos() as i32).max(1),
+        };
+        let once =
+            libc::itimerspec { it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+        // SAFETY: the time is live for the call; the old one is not asked for.
+        let done = unsafe { libc::timerfd_settime(self.timer.as_raw_fd(), 0, &raw const once, null_mut()) };
+        self.armed_for = (done == 0).then_some(when);
     }
 
     /// The timer rang: it is quiet again.
@@ -124,7 +152,7 @@ impl Poller {
         let mut word = 0u64;
         // SAFETY: eight live bytes, as timerfd_create(2) asks for.
         unsafe { libc::read(self.timer.as_raw_fd(), (&raw mut word).cast(), 8) };
-        self.armed = false;
+        self.armed_for = None;
     }
 }
 
