@@ -97,9 +97,9 @@ impl Connector {
         }
         let memory = memory.ok_or_else(|| Error::Refused(String::from("the node handed over no memory")))?;
         let memory = Memory::adopt(memory, greeting.capacity).map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-                Error::Refused(String::from("the node handed over memory that is not sealed, or of another size"))
-            }
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Error::Refused(String::from(
+                "the node handed over memory that is not sealed, or of another size",
+            )),
             _ => Error::System(error),
         })?;
         let most = greeting.frame_bytes_max.min(greeting.capacity / 2 - 8) as usize;

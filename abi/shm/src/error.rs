@@ -34,7 +34,9 @@ impl std::fmt::Display for Error {
             }
             Error::Disconnected => f.write_str("nobody serves there now"),
             Error::Refused(sentence) => f.write_str(sentence),
-            Error::Broken => f.write_str("the other side wrote what makes no sense; the connection is closed"),
+            Error::Broken => {
+                f.write_str("the other side wrote what makes no sense; the connection is closed")
+            }
             Error::System(error) => error.fmt(f),
         }
     }

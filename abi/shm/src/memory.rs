@@ -101,7 +101,8 @@ impl Memory {
         let done = unsafe {
             let again = start.as_ptr().add(page_bytes + ring).cast();
             let (first, second) = (start.as_ptr().cast(), page_bytes as libc::off_t);
-            libc::mmap(first, page_bytes + ring, access, fixed | libc::MAP_POPULATE, fd, 0) != libc::MAP_FAILED
+            libc::mmap(first, page_bytes + ring, access, fixed | libc::MAP_POPULATE, fd, 0)
+                != libc::MAP_FAILED
                 && libc::mmap(again, ring, access, fixed | libc::MAP_POPULATE, fd, second) != libc::MAP_FAILED
         };
         if !done {

@@ -77,7 +77,8 @@ impl Writing {
     /// # Errors
     /// Where the positions make no sense.
     pub fn resume(words: &impl Words, capacity: u64) -> Result<Self, Broken> {
-        let (head, tail) = (words.load(Word::Head, Ordering::Acquire), words.load(Word::Tail, Ordering::Acquire));
+        let (head, tail) =
+            (words.load(Word::Head, Ordering::Acquire), words.load(Word::Tail, Ordering::Acquire));
         let frames = words.load(Word::Written, Ordering::Relaxed);
         if tail.wrapping_sub(head) > capacity || !(tail | head).is_multiple_of(RECORD_ALIGN) {
             return Err(Broken);

@@ -135,7 +135,8 @@ impl Address {
         // SAFETY: the descriptor was just made and belongs to nobody else.
         let socket = unsafe { OwnedFd::from_raw_fd(socket) };
         // SAFETY: the address is live and of that length.
-        let done = unsafe { libc::connect(socket.as_raw_fd(), (&raw const self.address).cast(), self.length) };
+        let done =
+            unsafe { libc::connect(socket.as_raw_fd(), (&raw const self.address).cast(), self.length) };
         if done == 0 { Ok(socket) } else { Err(io::Error::last_os_error()) }
     }
 }
@@ -262,6 +263,9 @@ pub fn receive_greeting(socket: BorrowedFd<'_>) -> io::Result<Option<(Greeting, 
             Ok(greeting) => Ok(Some((greeting, memory))),
             Err(sentence) => Err(io::Error::new(io::ErrorKind::InvalidData, sentence)),
         },
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "what listens there does not greet as a node does")),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "what listens there does not greet as a node does",
+        )),
     }
 }

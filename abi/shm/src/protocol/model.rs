@@ -1,7 +1,7 @@
 //! The protocol in loom: every interleaving of the two sides, and every order in which weak memory may show
 //! their words. A lost wake-up leaves a thread waiting for ever, which loom reports as a deadlock.
 
-use loom::sync::atomic::{AtomicU64, AtomicU8, fence};
+use loom::sync::atomic::{AtomicU8, AtomicU64, fence};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
