@@ -62,6 +62,7 @@ pub struct Writing {
     tail: u64,
     published: u64,
     frames: u64,
+    published_frames: u64,
     /// The reader's position when it was looked at last.
     head: u64,
 }
@@ -69,7 +70,7 @@ pub struct Writing {
 impl Writing {
     /// The writer of an empty ring.
     pub fn new(capacity: u64) -> Self {
-        Writing { capacity, tail: 0, published: 0, frames: 0, head: 0 }
+        Writing { capacity, tail: 0, published: 0, frames: 0, published_frames: 0, head: 0 }
     }
 
     /// The successor of a writer that has gone: it goes on where that one stopped.
@@ -83,7 +84,7 @@ impl Writing {
         if tail.wrapping_sub(head) > capacity || !(tail | head).is_multiple_of(RECORD_ALIGN) {
             return Err(Broken);
         }
-        Ok(Writing { capacity, tail, published: tail, frames, head })
+        Ok(Writing { capacity, tail, published: tail, frames, published_frames: frames, head })
     }
 
     /// Where the next record goes.
@@ -112,10 +113,10 @@ impl Writing {
         self.frames = self.frames.wrapping_add(1);
     }
 
-    /// Gives up what was staged and not published: `frames` of them.
-    pub fn discard(&mut self, frames: u64) {
+    /// Gives up what was staged and not published.
+    pub fn discard(&mut self) {
         self.tail = self.published;
-        self.frames = self.frames.wrapping_sub(frames);
+        self.frames = self.published_frames;
     }
 
     /// Shows the reader all that was staged; whether it has to be woken.
@@ -126,6 +127,7 @@ impl Writing {
             return false;
         }
         self.published = self.tail;
+        self.published_frames = self.frames;
         words.store(Word::Written, self.frames, Ordering::Relaxed);
         words.store(Word::Tail, self.tail, Ordering::Release);
         words.fence();
@@ -152,7 +154,7 @@ impl Writing {
     /// How many of the published frames the reader has not given back: at most what the ring can hold,
     /// whatever the reader says.
     pub fn unread(&self, words: &impl Words) -> u64 {
-        let unread = self.frames.wrapping_sub(words.load(Word::Read, Ordering::Acquire));
+        let unread = self.published_frames.wrapping_sub(words.load(Word::Read, Ordering::Acquire));
         unread.min(self.published.wrapping_sub(self.head) / RECORD_ALIGN)
     }
 

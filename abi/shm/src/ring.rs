@@ -99,7 +99,7 @@ impl Writer {
 
     /// Gives up what is staged.
     pub fn discard(&mut self) {
-        self.position.discard(self.staged);
+        self.position.discard();
         self.staged = 0;
     }
 

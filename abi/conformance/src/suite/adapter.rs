@@ -81,6 +81,7 @@ fn cases(descriptor: &Descriptor, settings: &Settings) -> Vec<Case> {
                 case(kind, &["path={folder}/s", &kind_option], &["path={folder}/s", &kind_option])
             })
             .into(),
+        "shm" => vec![case("", &["path={folder}/s"], &["connect={folder}/s"])],
         _ => Vec::new(),
     }
 }
