@@ -4,6 +4,11 @@
 ---@class tempos.Channel
 ---@class tempos.Group
 
+---A rule that gives events another level.
+---@class (exact) tempos.LevelRule
+---@field match table<string, string|integer|{min?: integer, max?: integer}> Attributes; all must match.
+---@field qos string The level.
+
 ---Declares a QoS level: a lane with its own threads, queue and marks on the network.
 ---@class (exact) tempos.QosSpec
 ---@field rank? integer A higher rank is served before a lower one (strict 200, best-effort 50). From 0 to 255. Default: 100.
@@ -18,6 +23,9 @@
 ---@field cpus? integer[] CPUs that the lane's threads may run on; empty: all. Default: {}.
 ---@field workers? integer Function workers of the lane. From 1 to 64. Default: 1.
 ---@field batch? integer Most events moved by one call to a channel (strict: 1). From 1 to 64. Default: 32.
+---@field linger? string How long a frame may wait for others so that they leave in one call; none: not at all.
+---@field share? integer Least CPU time of its threads whatever runs above them, in percent of a CPU (best-effort: 5). From 0 to 50. Default: 0.
+---@field rate? tempos.QosRateSpec How many events leave its queue in a second.
 ---@field event_max? string Largest event of this level. Default: "64KiB".
 ---@field queue? tempos.QosQueueSpec The queue of the level.
 ---@field network? tempos.QosNetworkSpec What the adapters ask of the network.
@@ -37,6 +45,11 @@
 ---@field dscp? integer Differentiated services code point. From 0 to 63. Default: 0.
 ---@field pcp? integer VLAN priority code point. From 0 to 7. Default: 0.
 
+---How many events leave the queue of a level in a second.
+---@class (exact) tempos.QosRateSpec
+---@field min? integer Fewer than these while events wait degrade the level, with a sentence. From 1 to 100000000.
+---@field max? integer More than these wait in the queue. From 1 to 100000000.
+
 ---Declares a topic: ingress channels, the queue of its level, egress channels.
 ---@class (exact) tempos.TopicSpec
 ---@field qos? string The level of its events. Default: "best-effort".
@@ -46,23 +59,37 @@
 ---@field weight? integer Its share among the topics of its lane (policy drr). From 1 to 1000. Default: 1.
 ---@field deadline? string An event that leaves later than this after its arrival is counted as late.
 ---@field ttl? string Overrides the level's time to live.
+---@field late? "pass"|"drop" What happens to an event that is late already when its turn comes. Default: "pass".
+---@field replies? boolean Outputs of workflows come here whose event names this topic in its attribute reply-to. Default: false.
+---@field rules? tempos.LevelRule[] Levels by attributes, the first rule that matches: { match = { kind = "alarm*" }, qos = "strict" }. Default: {}.
 
 ---A subscription group: one of its members gets each event. Members are the list part of the table.
 ---@class (exact) tempos.GroupSpec
 ---@field [integer] tempos.Channel A member.
 ---@field pick? "round-robin"|"least-loaded"|"hash"|"sticky" How the member is chosen. Default: "round-robin".
+---@field stall? string How long a member may take nothing before the others get its events. Default: "1s".
 
 ---A channel of an adapter: tempos.udp { … }, tempos.unix { … }, tempos.channel("ADAPTER", { … }).
 ---@class tempos.ChannelSpec
 ---@field name? string Its name; TOPIC/in/N or TOPIC/GROUP/N by default.
 ---@field qos? string The level of this endpoint, where it is not the topic's.
 ---@field format? "raw"|"event" Whether frames are bare payloads or carry the event header. Default: "raw".
+---@field qos_max? string Ingress: the highest level that its senders may ask for, by an attribute qos or by a rule.
+---@field rate? integer Ingress: the most events in a second on the long run. From 1 to 100000000.
+---@field producer_rate? integer Ingress: the most events in a second of each sender (address or connection); more are dropped. From 1 to 100000000.
+---@field burst? integer Ingress: the most events at once after a pause; a hundredth of a second's by default. From 1 to 1048576.
+---@field over_rate? "wait"|"drop" Ingress: whether what is over the rate is read later or dropped. Default: "wait".
+---@field in_flight? integer Ingress: the most of its events that the node holds at a time; more are read later. From 1 to 1048576.
+---@field event_max? string Ingress: its largest event, where it is not the level's.
+---@field duplicates? "pass"|"drop" Ingress: what happens to an event whose id was seen before from the same producer. Default: "pass".
+---@field order? "any"|"newer" Ingress: newer drops an event that is not newer, by its id, than the last from its producer. Default: "any".
 ---@field [string] any An option of the plugin.
 
 ---Declares a workflow: topic → function → topic.
 ---@class (exact) tempos.WorkflowSpec
 ---@field from string The topic whose events it works on.
 ---@field to? string The topic that its output goes to.
+---@field reply? boolean Its output goes to the topic that the event names in its attribute reply-to, else to `to`. Default: false.
 ---@field group? string The subscription group that it is a member of; one of its own by default.
 ---@field call tempos.WorkflowCallSpec The function.
 
@@ -105,6 +132,16 @@ function tempos.udp(fields) end
 ---@param fields tempos.ChannelSpec
 ---@return tempos.Channel
 function tempos.unix(fields) end
+
+---A channel of the adapter tcp.
+---@param fields tempos.ChannelSpec
+---@return tempos.Channel
+function tempos.tcp(fields) end
+
+---A channel of the adapter shm.
+---@param fields tempos.ChannelSpec
+---@return tempos.Channel
+function tempos.shm(fields) end
 
 ---A channel of an adapter: tempos.udp { … }, tempos.unix { … }, tempos.channel("ADAPTER", { … }).
 ---@param adapter string

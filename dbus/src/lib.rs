@@ -21,6 +21,7 @@ mod orders;
 pub mod path;
 mod peers;
 mod property;
+mod request;
 mod shared;
 mod stub;
 

@@ -10,9 +10,17 @@ use zbus::zvariant::{OwnedFd, Value};
 use crate::call::{Call, unreadable};
 use crate::failure::Failure;
 use crate::property::text;
+use crate::request;
 
 /// Carries out a method whose caller and arguments' types were checked.
 pub async fn answer(call: &Call<'_>, method: &str) -> Result<Message, Failure> {
+    if method == "Request" {
+        let body = call.message.body();
+        let (topic, attributes, payload, timeout_ms): (String, BTreeMap<String, Value<'_>>, &[u8], u32) =
+            body.deserialize().map_err(unreadable)?;
+        let attributes = attributes.into_iter().map(attribute).collect::<Result<_, _>>()?;
+        return request::answer(call, topic, attributes, payload.to_vec(), timeout_ms).await;
+    }
     let order = order(call.message, method)?;
     let reply = call.shared.carry_out(order).await?;
     match (method, reply) {

@@ -2,7 +2,9 @@
 
 use mlua::{LightUserData, Value};
 use tempos_control::schema::constructor;
-use tempos_control::{CallSpec, ChannelSpec, EventFormat, Origin, Pick, TopicSpec, WorkflowSpec, names};
+use tempos_control::{
+    CallSpec, ChannelSpec, EndpointSpec, EventFormat, Origin, OverRate, Pick, TopicSpec, WorkflowSpec, names,
+};
 
 use crate::draft::{ChannelDraft, Draft, GroupDraft, Kind, Token, TopicDraft};
 use crate::fields::{Fields, Reader};
@@ -56,6 +58,7 @@ pub(crate) fn finish(draft: &mut Draft, handle: usize, table: &Value) -> Token {
                 Some("sticky") => Pick::Sticky,
                 _ => Pick::RoundRobin,
             };
+            let stall_ns = fields.quantity("stall").unwrap_or(tempos_control::topic::STALL_NS);
             let members = tokens(std::mem::take(&mut fields.list));
             for inner in members.iter().filter(|member| matches!(member, Token::Group(_))) {
                 wrong.push(format!("{subject}: a member is a group, it must be a channel"));
@@ -65,6 +68,7 @@ pub(crate) fn finish(draft: &mut Draft, handle: usize, table: &Value) -> Token {
                 name,
                 members,
                 pick,
+                stall_ns,
                 origin: origin.clone(),
                 used: None,
                 refused: false,
@@ -97,12 +101,48 @@ pub(crate) fn channel(draft: &mut Draft, adapter: &str, table: &Value, origin: O
         adapter: adapter.into(),
         qos: fields.text("qos"),
         format,
+        endpoint: endpoint(&mut fields, format, &subject, &mut wrong),
         options: std::mem::take(&mut fields.options),
         origin: origin.clone(),
     };
     draft.channels.push(ChannelDraft { spec, used: None, refused: false });
     note_all(draft, &origin, wrong);
     Token::Channel(draft.channels.len() - 1)
+}
+
+/// What an ingress channel lets in. Whether the channel is one is known once a topic holds it.
+fn endpoint(
+    fields: &mut Fields,
+    format: EventFormat,
+    subject: &str,
+    wrong: &mut Vec<String>,
+) -> EndpointSpec {
+    let endpoint = EndpointSpec {
+        qos_max: fields.text("qos_max"),
+        rate: fields.small("rate"),
+        producer_rate: fields.small("producer_rate"),
+        burst: fields.small("burst"),
+        over_rate: match fields.text("over_rate").as_deref() {
+            Some("drop") => OverRate::Drop,
+            _ => OverRate::Wait,
+        },
+        in_flight: fields.small("in_flight"),
+        event_bytes_max: fields.quantity("event_max").map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)),
+        drops_duplicates: fields.text("duplicates").as_deref() == Some("drop"),
+        drops_older: fields.text("order").as_deref() == Some("newer"),
+    };
+    let unbounded = endpoint.rate.is_none() && endpoint.producer_rate.is_none();
+    if unbounded && endpoint.burst.is_some()
+        || endpoint.rate.is_none() && endpoint.over_rate == OverRate::Drop
+    {
+        wrong.push(format!("{subject}: burst and over_rate go with rate; write rate = EVENTS_PER_SECOND"));
+    }
+    if (endpoint.drops_duplicates || endpoint.drops_older) && format != EventFormat::Event {
+        wrong.push(format!(
+            "{subject}: duplicates and order look at event ids, which bare payloads have not; write format = \"event\""
+        ));
+    }
+    endpoint
 }
 
 fn topic(name: &str, fields: &mut Fields, origin: &Origin) -> TopicDraft {
@@ -118,6 +158,9 @@ fn topic(name: &str, fields: &mut Fields, origin: &Origin) -> TopicDraft {
     }
     spec.deadline_ns = fields.quantity("deadline");
     spec.time_to_live_ns = fields.quantity("ttl");
+    spec.drops_late = fields.text("late").as_deref() == Some("drop");
+    spec.takes_replies = fields.flag("replies").unwrap_or(false);
+    spec.rules = fields.rules("rules").unwrap_or_default();
     TopicDraft {
         spec,
         ingress: fields.tokens("ingress").map(tokens).unwrap_or_default(),
@@ -167,6 +210,7 @@ fn workflow(
         name: name.into(),
         from: fields.text("from").unwrap_or_default(),
         to: fields.text("to"),
+        replies: fields.flag("reply").unwrap_or(false),
         group,
         call,
         origin: origin.clone(),

@@ -91,11 +91,18 @@ fn references(draft: &Draft, mistakes: &mut Mistakes) {
         if !levels.contains(&name.as_str()) {
             unknown(&spec.origin, format!("topic {:?}", spec.name), "qos", "level", name, levels.clone());
         }
+        for rule in spec.rules.iter().filter(|rule| !levels.contains(&rule.qos.as_str())) {
+            let subject = format!("topic {:?}", spec.name);
+            unknown(&spec.origin, subject, "a rule", "level", &rule.qos, levels.clone());
+        }
     }
     for channel in &draft.channels {
         let spec = &channel.spec;
-        if let Some(name) = spec.qos.as_deref().filter(|name| !levels.contains(name)) {
-            unknown(&spec.origin, format!("{} channel", spec.adapter), "qos", "level", name, levels.clone());
+        for (key, name) in [("qos", spec.qos.as_deref()), ("qos_max", spec.endpoint.qos_max.as_deref())] {
+            if let Some(name) = name.filter(|name| !levels.contains(name)) {
+                let subject = format!("{} channel", spec.adapter);
+                unknown(&spec.origin, subject, key, "level", name, levels.clone());
+            }
         }
     }
     for workflow in &draft.workflows {
@@ -143,7 +150,13 @@ fn assemble(draft: &mut Draft, topic: TopicDraft, mistakes: &mut Mistakes) -> te
                 if let Some(channel) = take_channel(draft, at, name, &spec.origin, mistakes) {
                     let origin = channel.origin.clone();
                     let members = vec![channel];
-                    spec.egress.push(GroupSpec { name: group, members, pick: Pick::default(), origin });
+                    spec.egress.push(GroupSpec {
+                        name: group,
+                        members,
+                        pick: Pick::default(),
+                        stall_ns: tempos_control::topic::STALL_NS,
+                        origin,
+                    });
                 }
             }
             Token::Group(at) => {
@@ -151,6 +164,16 @@ fn assemble(draft: &mut Draft, topic: TopicDraft, mistakes: &mut Mistakes) -> te
                 spec.egress.extend(group);
             }
             Token::Wrong => {}
+        }
+    }
+    for channel in spec.egress.iter().flat_map(|group| &group.members) {
+        if channel.endpoint != tempos_control::EndpointSpec::default() {
+            let sentence = format!(
+                "{} channel {:?}: qos_max, rate, producer_rate, burst, over_rate, in_flight, event_max, duplicates and order \
+                 are for ingress channels only; leave them out",
+                channel.adapter, channel.name
+            );
+            mistakes.note(&channel.origin, sentence);
         }
     }
     let groups = spec.egress.iter().map(|group| (group.name.as_str(), &group.origin));
@@ -171,7 +194,8 @@ fn take_group(
         mistakes.note(&group.origin, sentence);
         return None;
     }
-    let (name, pick, origin) = (group.name.clone(), group.pick, group.origin.clone());
+    let (name, pick, stall_ns, origin) =
+        (group.name.clone(), group.pick, group.stall_ns, group.origin.clone());
     let tokens = std::mem::take(&mut group.members);
     let mut members = Vec::with_capacity(tokens.len());
     for (index, token) in (1..).zip(tokens) {
@@ -179,7 +203,7 @@ fn take_group(
             members.extend(take_channel(draft, at, format!("{topic}/{name}/{index}"), &origin, mistakes));
         }
     }
-    Some(GroupSpec { name, members, pick, origin })
+    Some(GroupSpec { name, members, pick, stall_ns, origin })
 }
 
 fn take_channel(

@@ -25,6 +25,7 @@ pub(crate) struct GroupDraft {
     pub name: String,
     pub members: Vec<Token>,
     pub pick: Pick,
+    pub stall_ns: u64,
     pub origin: Origin,
     pub used: Option<Origin>,
     /// Whether it stood in a place that was refused.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use mlua::{LightUserData, Table, Value};
 use tempos_control::schema::{Constructor, Key, KeyKind, constructor};
-use tempos_control::{Value as OptionValue, names, units};
+use tempos_control::{LevelRule, Value as OptionValue, names, units};
 
 use crate::sentence::{beginning, one_line, render};
 
@@ -29,6 +29,7 @@ pub(crate) enum Field {
     Integers(Vec<i64>),
     Nested(Box<Fields>),
     Tokens(Vec<LightUserData>),
+    Rules(Vec<LevelRule>),
 }
 
 /// The checked contents of one table.
@@ -61,6 +62,7 @@ impl Fields {
     getter!(integers, Integers, Vec<i64>);
     getter!(nested, Nested, Box<Fields>);
     getter!(tokens, Tokens, Vec<LightUserData>);
+    getter!(rules, Rules, Vec<LevelRule>);
 
     fn take(&mut self, key: &str) -> Option<Field> {
         let at = self.known.iter().position(|(name, _)| *name == key)?;
@@ -156,7 +158,7 @@ impl Reader<'_> {
         fields
     }
 
-    fn wrong(&mut self, sentence: String) {
+    pub(crate) fn wrong(&mut self, sentence: String) {
         self.mistakes.push(one_line(&format!("{}: {sentence}", self.subject)));
     }
 
@@ -274,6 +276,13 @@ impl Reader<'_> {
             (KeyKind::Groups, Value::LightUserData(_)) => {
                 Err("a list of groups or channels, such as { tempos.group \"a\" { … } }".into())
             }
+            (KeyKind::Rules, Value::Table(table)) => match self.list(name, table) {
+                Some(entries) => return self.rules(name, &entries).map(Field::Rules),
+                None => return None,
+            },
+            (KeyKind::Rules, _) => {
+                Err("a list of rules, such as { { match = { kind = \"alarm\" }, qos = \"strict\" } }".into())
+            }
             (KeyKind::Channel, Value::LightUserData(token)) => Ok(Field::Tokens(vec![*token])),
             (KeyKind::Channel, _) => Err("a channel".into()),
             (KeyKind::Channels, _) => Err("a list of channels".into()),
@@ -291,7 +300,7 @@ impl Reader<'_> {
         }
     }
 
-    fn text(&mut self, text: &mlua::LuaString) -> Result<String, String> {
+    pub(crate) fn text(&mut self, text: &mlua::LuaString) -> Result<String, String> {
         let bytes = text.as_bytes();
         if bytes.len() > TEXT_BYTES_MAX {
             return Err(format!("a text of at most {TEXT_BYTES_MAX} bytes"));
@@ -426,7 +435,7 @@ fn table_has(table: &Table, key: &str) -> bool {
     !matches!(table.raw_get::<Value>(key), Ok(Value::Nil) | Err(_))
 }
 
-fn whole(value: &Value) -> Option<i64> {
+pub(crate) fn whole(value: &Value) -> Option<i64> {
     match value {
         Value::Integer(number) => Some(*number),
         // 45.0 is a whole number to those who write it.

@@ -35,6 +35,17 @@ pub(crate) fn build(
     }
     level.workers = fields.small("workers").unwrap_or(level.workers);
     level.batch = fields.small("batch").unwrap_or(level.batch);
+    level.linger_ns = fields.quantity("linger").unwrap_or(level.linger_ns);
+    level.share_percent = fields.small("share").unwrap_or(level.share_percent);
+    if let Some(mut given) = fields.nested("rate") {
+        level.rate.min = given.small("min").or(level.rate.min);
+        level.rate.max = given.small("max").or(level.rate.max);
+        if let (Some(min), Some(max)) = (level.rate.min, level.rate.max)
+            && min > max
+        {
+            note(format!("rate: min is {min}, it must be at most its max of {max}"));
+        }
+    }
     if let Some(bytes) = fields.quantity("event_max") {
         match u32::try_from(bytes) {
             Ok(bytes) => level.event_bytes_max = bytes,

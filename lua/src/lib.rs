@@ -16,6 +16,7 @@ mod limits;
 mod module;
 mod pattern;
 mod require;
+mod rules;
 mod sentence;
 mod source;
 mod strings;

@@ -6,13 +6,16 @@ use std::fmt::Write;
 use tempos_control::schema::{CONSTRUCTORS, Constructor, Key, KeyKind};
 
 /// The adapters that have a constructor of their own in the stubs; any other goes by `tempos.channel`.
-const ADAPTERS: &[&str] = &["udp", "unix"];
+const ADAPTERS: &[&str] = &["udp", "unix", "tcp", "shm"];
 
 /// LuaLS annotations of the module `tempos`.
 pub fn stubs() -> String {
     let mut text = String::from(
         "---@meta tempos\n-- Generated from the table of keys in host/control/src/schema.rs: do not edit.\n\n\
-         ---@class tempos.Channel\n---@class tempos.Group\n\n",
+         ---@class tempos.Channel\n---@class tempos.Group\n\n\
+         ---A rule that gives events another level.\n---@class (exact) tempos.LevelRule\n\
+         ---@field match table<string, string|integer|{min?: integer, max?: integer}> Attributes; all must match.\n\
+         ---@field qos string The level.\n\n",
     );
     for constructor in CONSTRUCTORS {
         class(&mut text, constructor);
@@ -126,6 +129,7 @@ fn kind_name(kind: KeyKind) -> String {
         KeyKind::Channel => "tempos.Channel".into(),
         KeyKind::Channels => "tempos.Channel[]".into(),
         KeyKind::Groups => "(tempos.Group|tempos.Channel)[]".into(),
+        KeyKind::Rules => "tempos.LevelRule[]".into(),
         // Texts, and texts with a unit.
         _ => "string".into(),
     }
@@ -144,6 +148,7 @@ fn holds(key: &Key) -> String {
         KeyKind::Channel => "channel".into(),
         KeyKind::Channels => "list of channels".into(),
         KeyKind::Groups => "list of groups or channels".into(),
+        KeyKind::Rules => "list of rules".into(),
         other => format!("{other:?}"),
     }
 }

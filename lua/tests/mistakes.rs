@@ -18,7 +18,7 @@ fn keys_and_values_are_checked() {
     );
     one(
         "tempos.topic 'a' { egress = { tempos.group 'g' { colour = 1 } } }",
-        r#"wiring.lua:1: group "g": unknown key "colour"; known: pick"#,
+        r#"wiring.lua:1: group "g": unknown key "colour"; known: pick, stall"#,
     );
     one(
         "tempos.topic 'a' { rank = 300 }",

@@ -229,7 +229,7 @@ const WILD: [(&str, &str, &str); 10] = [
         "memory|stopped|stuck",
     ),
     ("pattern", "string.find(string.rep('a', 100000), string.rep('a*', 100) .. 'b')", "stopped|stuck"),
-    ("recursion", "local function f() return 1 + f() end f()", "recursion|stopped|stuck"),
+    ("recursion", "local function f() return 1 + f() end f()", "recursion|memory|stopped|stuck"),
     ("shell", "os.execute('true')", "os"),
     ("bytecode", "load(string.char(27) .. 'Lua')()", "load"),
     ("half-way", "tempos.topic 'half' { qos = 'strict' } error('enough')", "enough"),

@@ -145,7 +145,12 @@ pub struct Arrival<'a> {
     header: &'a libc::msghdr,
 }
 
-impl Arrival<'_> {
+impl<'a> Arrival<'a> {
+    /// What a header says that recvmsg(2) has just filled in.
+    pub(crate) fn of(header: &'a libc::msghdr) -> Self {
+        Arrival { header }
+    }
+
     /// The internet address that it came from, where it was wanted and there is one.
     pub fn source(&self) -> Option<SocketAddr> {
         if self.header.msg_name.is_null()
@@ -185,23 +190,44 @@ impl Arrival<'_> {
         Some((time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64))
     }
 
-    /// The first control message, where it is of that type.
+    /// Bytes of each datagram of a bundle (udp(7), UDP_GRO); the last one may be shorter.
+    pub fn segment_bytes(&self) -> Option<usize> {
+        // SAFETY: a message of this type holds an int (udp(7)).
+        let bytes: i32 = unsafe { self.control_of(libc::SOL_UDP, libc::UDP_GRO) }?;
+        usize::try_from(bytes).ok().filter(|bytes| *bytes > 0)
+    }
+
+    /// What the socket's own level says.
     ///
     /// # Safety
     /// A message of that type holds a `T`.
     unsafe fn control<T: Copy>(&self, kind: i32) -> Option<T> {
+        // SAFETY: see above.
+        unsafe { self.control_of(libc::SOL_SOCKET, kind) }
+    }
+
+    /// The first control message of that level and type.
+    ///
+    /// # Safety
+    /// A message of that type holds a `T`.
+    unsafe fn control_of<T: Copy>(&self, level: i32, kind: i32) -> Option<T> {
         if self.header.msg_control.is_null() {
             return None;
         }
-        // SAFETY: the kernel wrote the control block and its length; CMSG_FIRSTHDR checks that a header fits.
-        let message = unsafe { libc::CMSG_FIRSTHDR(self.header).as_ref() }?;
         // SAFETY: CMSG_LEN only computes.
         let needed = unsafe { libc::CMSG_LEN(size_of::<T>() as u32) } as usize;
-        let fits = message.cmsg_len >= needed && needed <= self.header.msg_controllen;
-        if message.cmsg_level != libc::SOL_SOCKET || message.cmsg_type != kind || !fits {
-            return None;
+        // SAFETY: the kernel wrote the control block and its length; CMSG_FIRSTHDR checks that a header fits.
+        let mut next = unsafe { libc::CMSG_FIRSTHDR(self.header) };
+        // SAFETY: as above, and CMSG_NXTHDR does so for each that follows.
+        while let Some(message) = unsafe { next.as_ref() } {
+            if (message.cmsg_level, message.cmsg_type) == (level, kind) {
+                let fits = message.cmsg_len >= needed && needed <= self.header.msg_controllen;
+                // SAFETY: the message holds a `T`, as the caller says and its length confirms.
+                return fits.then(|| unsafe { libc::CMSG_DATA(message).cast::<T>().read_unaligned() });
+            }
+            // SAFETY: as above.
+            next = unsafe { libc::CMSG_NXTHDR(self.header, message) };
         }
-        // SAFETY: the message holds a `T`, as the caller says and its length confirms.
-        Some(unsafe { libc::CMSG_DATA(message).cast::<T>().read_unaligned() })
+        None
     }
 }

@@ -77,6 +77,15 @@ pub struct NetworkMarks {
     pub pcp: Option<u8>,
 }
 
+/// How many events of a level may leave its queue in a second, and how many are to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateBounds {
+    /// Fewer than these while events wait degrade the level, with a sentence; `None`: nothing is promised.
+    pub min: Option<u32>,
+    /// More than these wait in the queue; `None`: no bound.
+    pub max: Option<u32>,
+}
+
 /// A level as requested.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LevelSpec {
@@ -96,6 +105,13 @@ pub struct LevelSpec {
     pub workers: u32,
     /// Most events taken from a channel or handed to one in a single call, 1 to 64.
     pub batch: u32,
+    /// How long a frame may wait for others so that they leave in one call; 0: not at all.
+    pub linger_ns: u64,
+    /// The least CPU time that its threads get whatever runs above them, in percent of one CPU; 0: what is
+    /// left.
+    pub share_percent: u8,
+    /// How many events may leave its queue in a second, and how many are to.
+    pub rate: RateBounds,
     /// Largest event of this level in bytes, payload and attributes together.
     pub event_bytes_max: u32,
     /// Its queue.
@@ -120,6 +136,9 @@ impl LevelSpec {
             cpus: Vec::new(),
             workers: 1,
             batch: 1,
+            linger_ns: 0,
+            share_percent: 0,
+            rate: RateBounds::default(),
             event_bytes_max: 65_536,
             queue: QueueSettings {
                 policy: "fifo".into(),
@@ -142,6 +161,7 @@ impl LevelSpec {
             scheduler: Scheduler::Other { nice: 0 },
             function_priority: None,
             batch: 32,
+            share_percent: 5,
             network: NetworkMarks { socket_priority: Some(0), dscp: Some(0), pcp: Some(0) },
             queue: QueueSettings { full: FullQueue::DropOldest, ..LevelSpec::strict().queue },
             ..LevelSpec::strict()

@@ -18,11 +18,13 @@ pub mod value;
 pub mod workflow;
 
 pub use command::{Command, Finding, Order, Reply, Verdict};
-pub use level::{FullQueue, LevelSpec, NetworkMarks, QueueSettings, Scheduler};
+pub use level::{FullQueue, LevelSpec, NetworkMarks, QueueSettings, RateBounds, Scheduler};
 pub use mistake::{Mistake, Origin, Refusal, RefusalKind};
 pub use node::Node;
 pub use notice::Notice;
 pub use object::{Condition, Figure, Figures, Kind, ObjectState};
-pub use topic::{ChannelSpec, EventFormat, GroupSpec, Pick, TopicSpec};
+pub use topic::{
+    ChannelSpec, EndpointSpec, EventFormat, GroupSpec, LevelRule, Matcher, OverRate, Pick, TopicSpec,
+};
 pub use value::Value;
 pub use workflow::{CallSpec, WorkflowSpec};

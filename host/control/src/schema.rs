@@ -32,6 +32,8 @@ pub enum KeyKind {
     Channels,
     /// A list of groups, or of channels (each then a group of its own).
     Groups,
+    /// A list of level rules: `{ match = { ATTRIBUTE = VALUE, … }, qos = LEVEL }`.
+    Rules,
 }
 
 /// One key of a constructor.
@@ -120,6 +122,19 @@ pub const CONSTRUCTORS: &[Constructor] = &[
                 "32",
                 "Most events moved by one call to a channel (strict: 1).",
             ),
+            key(
+                "linger",
+                KeyKind::Duration,
+                "",
+                "How long a frame may wait for others so that they leave in one call; none: not at all.",
+            ),
+            key(
+                "share",
+                KeyKind::Integer { min: 0, max: 50 },
+                "0",
+                "Least CPU time of its threads whatever runs above them, in percent of a CPU (best-effort: 5).",
+            ),
+            key("rate", KeyKind::Table("qos.rate"), "", "How many events leave its queue in a second."),
             key("event_max", KeyKind::Size, "\"64KiB\"", "Largest event of this level."),
             key("queue", KeyKind::Table("qos.queue"), "", "The queue of the level."),
             key("network", KeyKind::Table("qos.network"), "", "What the adapters ask of the network."),
@@ -163,6 +178,25 @@ pub const CONSTRUCTORS: &[Constructor] = &[
         ],
     },
     Constructor {
+        name: "qos.rate",
+        help: "How many events leave the queue of a level in a second.",
+        open: false,
+        keys: &[
+            key(
+                "min",
+                KeyKind::Integer { min: 1, max: 100_000_000 },
+                "",
+                "Fewer than these while events wait degrade the level, with a sentence.",
+            ),
+            key(
+                "max",
+                KeyKind::Integer { min: 1, max: 100_000_000 },
+                "",
+                "More than these wait in the queue.",
+            ),
+        ],
+    },
+    Constructor {
         name: "topic",
         help: "Declares a topic: ingress channels, the queue of its level, egress channels.",
         open: false,
@@ -194,18 +228,44 @@ pub const CONSTRUCTORS: &[Constructor] = &[
                 "An event that leaves later than this after its arrival is counted as late.",
             ),
             key("ttl", KeyKind::Duration, "", "Overrides the level's time to live."),
+            key(
+                "late",
+                KeyKind::Word(&["pass", "drop"]),
+                "\"pass\"",
+                "What happens to an event that is late already when its turn comes.",
+            ),
+            key(
+                "replies",
+                KeyKind::Flag,
+                "false",
+                "Outputs of workflows come here whose event names this topic in its attribute reply-to.",
+            ),
+            key(
+                "rules",
+                KeyKind::Rules,
+                "{}",
+                "Levels by attributes, the first rule that matches: { match = { kind = \"alarm*\" }, qos = \"strict\" }.",
+            ),
         ],
     },
     Constructor {
         name: "group",
         help: "A subscription group: one of its members gets each event. Members are the list part of the table.",
         open: false,
-        keys: &[key(
-            "pick",
-            KeyKind::Word(&["round-robin", "least-loaded", "hash", "sticky"]),
-            "\"round-robin\"",
-            "How the member is chosen.",
-        )],
+        keys: &[
+            key(
+                "pick",
+                KeyKind::Word(&["round-robin", "least-loaded", "hash", "sticky"]),
+                "\"round-robin\"",
+                "How the member is chosen.",
+            ),
+            key(
+                "stall",
+                KeyKind::Duration,
+                "\"1s\"",
+                "How long a member may take nothing before the others get its events.",
+            ),
+        ],
     },
     Constructor {
         name: "channel",
@@ -220,6 +280,55 @@ pub const CONSTRUCTORS: &[Constructor] = &[
                 "\"raw\"",
                 "Whether frames are bare payloads or carry the event header.",
             ),
+            key(
+                "qos_max",
+                KeyKind::Text,
+                "",
+                "Ingress: the highest level that its senders may ask for, by an attribute qos or by a rule.",
+            ),
+            key(
+                "rate",
+                KeyKind::Integer { min: 1, max: 100_000_000 },
+                "",
+                "Ingress: the most events in a second on the long run.",
+            ),
+            key(
+                "producer_rate",
+                KeyKind::Integer { min: 1, max: 100_000_000 },
+                "",
+                "Ingress: the most events in a second of each sender (address or connection); more are dropped.",
+            ),
+            key(
+                "burst",
+                KeyKind::Integer { min: 1, max: 1_048_576 },
+                "",
+                "Ingress: the most events at once after a pause; a hundredth of a second's by default.",
+            ),
+            key(
+                "over_rate",
+                KeyKind::Word(&["wait", "drop"]),
+                "\"wait\"",
+                "Ingress: whether what is over the rate is read later or dropped.",
+            ),
+            key(
+                "in_flight",
+                KeyKind::Integer { min: 1, max: 1_048_576 },
+                "",
+                "Ingress: the most of its events that the node holds at a time; more are read later.",
+            ),
+            key("event_max", KeyKind::Size, "", "Ingress: its largest event, where it is not the level's."),
+            key(
+                "duplicates",
+                KeyKind::Word(&["pass", "drop"]),
+                "\"pass\"",
+                "Ingress: what happens to an event whose id was seen before from the same producer.",
+            ),
+            key(
+                "order",
+                KeyKind::Word(&["any", "newer"]),
+                "\"any\"",
+                "Ingress: newer drops an event that is not newer, by its id, than the last from its producer.",
+            ),
         ],
     },
     Constructor {
@@ -229,6 +338,12 @@ pub const CONSTRUCTORS: &[Constructor] = &[
         keys: &[
             required("from", KeyKind::Text, "The topic whose events it works on."),
             key("to", KeyKind::Text, "", "The topic that its output goes to."),
+            key(
+                "reply",
+                KeyKind::Flag,
+                "false",
+                "Its output goes to the topic that the event names in its attribute reply-to, else to `to`.",
+            ),
             key(
                 "group",
                 KeyKind::Text,

@@ -24,11 +24,77 @@ pub struct ChannelSpec {
     pub qos: Option<String>,
     /// The layout of its frames.
     pub format: EventFormat,
+    /// What an ingress channel lets in.
+    pub endpoint: EndpointSpec,
     /// The adapter's own options, checked against its option table.
     pub options: Vec<(String, Value)>,
     /// Where it was declared.
     pub origin: Origin,
 }
+
+/// What an ingress channel does with an event whose source is over its rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OverRate {
+    /// It is read later: senders feel it where the protocol lets them.
+    #[default]
+    Wait,
+    /// It is dropped and counted as `over-rate`.
+    Drop,
+}
+
+/// What an ingress channel lets in: the bounds of one source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointSpec {
+    /// The highest level that its senders may ask for, by an attribute `qos` or by a rule of the topic;
+    /// `None`: none above the endpoint's own.
+    pub qos_max: Option<String>,
+    /// The most events in a second, on the long run; `None`: no bound.
+    pub rate: Option<u32>,
+    /// The most events in a second of each of its producers (a sender's address or connection); more are dropped
+    /// as `over-rate`. `None`: no bound.
+    pub producer_rate: Option<u32>,
+    /// The most events at once after a pause; `None`: a hundredth of a second's, at least one.
+    pub burst: Option<u32>,
+    /// What happens to more.
+    pub over_rate: OverRate,
+    /// The most of its events that the node holds at a time; `None`: no bound.
+    pub in_flight: Option<u32>,
+    /// Its largest event in bytes, payload and attributes together; `None`: the level's.
+    pub event_bytes_max: Option<u32>,
+    /// Whether an event whose id was seen before from the same producer is dropped.
+    pub drops_duplicates: bool,
+    /// Whether an event is dropped that is not newer than the last one from the same producer.
+    pub drops_older: bool,
+}
+
+/// What an attribute is compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Matcher {
+    /// It is this text; a `*` at either end stands for anything.
+    Text(String),
+    /// It is a whole number from `min` to `max`.
+    Range {
+        /// The least.
+        min: i64,
+        /// The most.
+        max: i64,
+    },
+}
+
+/// A rule: events whose attributes match go at a level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LevelRule {
+    /// Attributes and what they are compared with; all must match.
+    pub matches: Vec<(String, Matcher)>,
+    /// The level.
+    pub qos: String,
+}
+
+/// The most rules of a topic.
+pub const RULES_MAX: usize = 64;
+/// The most attributes that one rule looks at.
+pub const MATCHES_MAX: usize = 8;
 
 /// How a subscription group chooses the member that gets an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,9 +119,14 @@ pub struct GroupSpec {
     pub members: Vec<ChannelSpec>,
     /// How one member is chosen.
     pub pick: Pick,
+    /// How long a member may take nothing before the others get its events.
+    pub stall_ns: u64,
     /// Where it was declared.
     pub origin: Origin,
 }
+
+/// How long a member may take nothing where its group does not say.
+pub const STALL_NS: u64 = 1_000_000_000;
 
 /// A topic as requested.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,6 +147,12 @@ pub struct TopicSpec {
     pub deadline_ns: Option<u64>,
     /// Overrides the level's time to live.
     pub time_to_live_ns: Option<u64>,
+    /// Whether an event that is late already when its turn comes is dropped, as `expired`.
+    pub drops_late: bool,
+    /// Whether outputs of workflows come here whose event names this topic in its attribute `reply-to`.
+    pub takes_replies: bool,
+    /// Rules that give events another level, the first that matches; only for endpoints that name none.
+    pub rules: Vec<LevelRule>,
     /// Where it was declared.
     pub origin: Origin,
 }
@@ -92,6 +169,9 @@ impl TopicSpec {
             weight: 1,
             deadline_ns: None,
             time_to_live_ns: None,
+            drops_late: false,
+            takes_replies: false,
+            rules: Vec::new(),
             origin: origin.clone(),
         }
     }

@@ -37,6 +37,9 @@ pub struct WorkflowSpec {
     pub from: String,
     /// The topic that its output goes to; `None`: the output is counted and let go.
     pub to: Option<String>,
+    /// Whether its output goes to the topic that the event names in its attribute `reply-to`, where that
+    /// topic takes replies.
+    pub replies: bool,
     /// The subscription group that it is a member of; `None`: one of its own.
     pub group: Option<String>,
     /// What it calls.

@@ -2,11 +2,13 @@
 //! have to tell.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tempos_control::{Kind, Notice};
 
 use crate::controller::Controller;
 use crate::lane::order::LaneNotice;
+use crate::plan::OutletPlan;
 use crate::plugin::{LogLevel, PluginEvent};
 use crate::stats::{LOST, TopicStats};
 
@@ -85,6 +87,8 @@ impl Controller {
                 }
                 LaneNotice::SourceFailed { source } => self.source_failed(index, source),
                 LaneNotice::OutletFailed { outlet } => self.outlet_failed(index, outlet),
+                LaneNotice::MemberOut { outlet, stalled } => self.member_out(index, outlet, stalled),
+                LaneNotice::MemberBack { outlet } => self.member_back(index, outlet),
                 LaneNotice::PolicyFailed => self.policy_failed(index),
             }
         }
@@ -124,6 +128,27 @@ impl Controller {
         let lost = plan.stats.failed.get() == LOST;
         let (adapter, channel, topic) = (plan.spec.adapter.clone(), plan.name.clone(), plan.topic.clone());
         self.channel_failed(&adapter, &channel, &topic, "received", lost);
+    }
+
+    /// A member of a group is out: its channel says so.
+    fn member_out(&self, index: usize, outlet: u32, stalled: bool) {
+        let Some(plan) = self.outlet_plan(index, outlet) else { return };
+        let why = if stalled { "it took no event for its group's stall" } else { "it refused events" };
+        let reason =
+            format!("{why}: the others of group {:?} get its events until it takes them again", plan.group);
+        self.condition(Kind::Channel, &plan.name, "out", &reason);
+        self.say(LogLevel::WARNING, "channels", &format!("channel {:?} is out: {reason}", plan.name));
+    }
+
+    /// It takes events again.
+    fn member_back(&self, index: usize, outlet: u32) {
+        let Some(plan) = self.outlet_plan(index, outlet) else { return };
+        self.condition(Kind::Channel, &plan.name, "started", &plan.grant);
+        self.say(LogLevel::INFO, "channels", &format!("channel {:?} takes events again", plan.name));
+    }
+
+    fn outlet_plan(&self, index: usize, outlet: u32) -> Option<&OutletPlan> {
+        self.lanes[index].as_ref()?.plan.outlets.get(outlet as usize)?.as_ref()
     }
 
     fn outlet_failed(&mut self, index: usize, outlet: u32) {
@@ -218,6 +243,48 @@ impl Controller {
             }
         }
         self.drops_told = now;
+    }
+
+    /// Levels that are to pass at least so many events a second, and do not although events wait, say so.
+    pub(crate) fn watch_rates(&mut self, elapsed: Duration) {
+        let mut changed = false;
+        let names: Vec<String> = self
+            .lanes
+            .iter()
+            .flatten()
+            .filter(|entry| entry.lane.spec.rate.min.is_some())
+            .map(|entry| entry.lane.spec.name.clone())
+            .collect();
+        changed |= !self.slow.is_empty() && self.slow.keys().any(|name| !names.contains(name));
+        self.slow.retain(|name, _| names.contains(name));
+        self.passed.retain(|name, _| names.contains(name));
+        for entry in self.lanes.iter().flatten() {
+            let spec = &entry.lane.spec;
+            let Some(min) = spec.rate.min else { continue };
+            let topics = entry.plan.topics.iter().flatten();
+            let out: u64 = topics.map(|topic| topic.stats.events_out.get()).sum();
+            let Some(before) = self.passed.insert(spec.name.clone(), out) else { continue };
+            let per_second = (out.saturating_sub(before) as f64 / elapsed.as_secs_f64()).round() as u64;
+            let waiting = entry.lane.shared.stats.queued.get();
+            let slow = waiting > 0 && per_second < u64::from(min);
+            let sentence = format!(
+                "it passes {per_second} events a second of the {min} that it is to, and {waiting} wait"
+            );
+            changed |= match (slow, self.slow.contains_key(&spec.name)) {
+                (true, known) => {
+                    self.slow.insert(spec.name.clone(), sentence);
+                    !known
+                }
+                (false, known) => {
+                    self.slow.remove(&spec.name);
+                    known
+                }
+            };
+        }
+        if changed {
+            self.check_grants();
+            self.herald.tell(Notice::ObjectsChanged);
+        }
     }
 
     /// Tells what happened to plugins.

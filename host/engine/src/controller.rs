@@ -1,6 +1,7 @@
 //! The controller: the one ordinary thread that owns plugins, plans and lanes. Orders come to it one at a
 //! time; between them it looks after the lanes.
 
+mod crossings;
 mod enforcement;
 mod folders;
 mod retirement;
@@ -84,6 +85,8 @@ pub struct Controller {
     base: Wiring,
     pub(crate) wiring: Wiring,
     pub(crate) lanes: Vec<Option<LaneEntry>>,
+    /// Lanes that are joined by a crossing: from, to.
+    crossings: BTreeSet<(usize, usize)>,
     retired: Vec<Retired>,
     pub(crate) failed: BTreeMap<String, String>,
     pub(crate) draining: bool,
@@ -92,6 +95,10 @@ pub struct Controller {
     /// What was told of drops, by level, topic and reason.
     pub(crate) drops_told: BTreeMap<(String, String, String), u64>,
     pub(crate) restarts: Restarts,
+    /// Levels that pass fewer events than they are to, with the sentence.
+    pub(crate) slow: BTreeMap<String, String>,
+    /// Events that each level with a least rate had passed on when it was looked at last.
+    pub(crate) passed: BTreeMap<String, u64>,
     last_told: Instant,
     pulse: u64,
     quiet: u32,
@@ -127,6 +134,7 @@ impl Controller {
             wiring: base.clone(),
             base,
             lanes: (0..LEVELS_MAX).map(|_| None).collect(),
+            crossings: BTreeSet::new(),
             retired: Vec::new(),
             failed: BTreeMap::new(),
             draining: false,
@@ -134,6 +142,8 @@ impl Controller {
             next_tap: 0,
             drops_told: BTreeMap::new(),
             restarts: Restarts::default(),
+            slow: BTreeMap::new(),
+            passed: BTreeMap::new(),
             last_told: Instant::now(),
             pulse: 0,
             quiet: 0,
@@ -270,8 +280,10 @@ impl Controller {
         self.close_retired();
         self.finish_removals();
         self.drop_dead_taps();
-        if self.last_told.elapsed() >= Duration::from_secs(1) {
+        let elapsed = self.last_told.elapsed();
+        if elapsed >= Duration::from_secs(1) {
             self.last_told = Instant::now();
+            self.watch_rates(elapsed);
             self.tell_drops();
             self.retire_plugins();
         }

@@ -104,6 +104,7 @@ mod tests {
             adapter: "udp".into(),
             qos: None,
             format: EventFormat::Raw,
+            endpoint: tempos_control::EndpointSpec::default(),
             options: vec![("bind".into(), Value::Text(address.into()))],
             origin: Origin::new("test", 0),
         }

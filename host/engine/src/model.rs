@@ -305,6 +305,7 @@ fn level(view: &LevelView) -> Figures {
         ("Threads", Figure::Texts(threads)),
         ("Queued", Figure::Count(stats.queued.get())),
         ("QueuedBytes", Figure::Count(stats.bytes.get())),
+        ("SharePercent", Figure::Count(u64::from(spec.share_percent))),
         ("CapacityEvents", Figure::Count(u64::from(spec.queue.capacity_events))),
         ("CapacityBytes", Figure::Count(spec.queue.capacity_bytes)),
         ("Policy", Figure::Text(spec.queue.policy.clone())),
@@ -367,6 +368,8 @@ fn channel(view: &ChannelView) -> Figures {
             ("KernelDropped", Figure::Count(counters.kernel_dropped.get())),
             ("Malformed", Figure::Count(counters.malformed.get())),
             ("Pending", Figure::Count(stats.pending.get())),
+            ("Unsettled", Figure::Count(stats.unsettled.get())),
+            ("Capped", Figure::Count(stats.capped.get())),
         ]);
     }
     figures
@@ -375,7 +378,12 @@ fn channel(view: &ChannelView) -> Figures {
 fn topic(view: &TopicView) -> Figures {
     let mut drops = BTreeMap::new();
     let (mut events_in, mut events_out, mut late, mut live) = (0, 0, 0, 0);
+    let (mut rerouted, mut crossed_out, mut crossed_in) = (0, 0, 0);
     for stats in &view.stats {
+        // In this order, so that what crosses meanwhile is not counted as missing.
+        crossed_in += stats.crossed_in.get();
+        crossed_out += stats.crossed_out.get();
+        rerouted += stats.rerouted.get();
         for (reason, count) in crate::attendance::all_drops(stats) {
             *drops.entry(reason).or_default() += count;
         }
@@ -409,7 +417,9 @@ fn topic(view: &TopicView) -> Figures {
         ("EventsOut", Figure::Count(events_out)),
         ("EventsLate", Figure::Count(late)),
         ("EventsDropped", Figure::Counts(drops)),
-        ("Queued", Figure::Count(live)),
+        ("EventsCrossed", Figure::Count(crossed_out)),
+        ("EventsRerouted", Figure::Count(rerouted)),
+        ("Queued", Figure::Count(live + crossed_out.saturating_sub(crossed_in))),
         ("LatencyNs", Figure::Latency(latency)),
     ])
 }

@@ -1,6 +1,7 @@
 //! A lane's plan: the controller's own picture of what a lane's tables hold, with all that the lane itself
 //! need not know. A changed wiring is a changed copy of the plan; tables are made from it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,10 +11,11 @@ use tempos_abi::queue::TopicShare;
 use tempos_control::{ChannelSpec, LevelSpec, Pick, WorkflowSpec};
 
 use crate::bridging::endpoint::Source;
+use crate::bridging::rules::LevelTable;
 use crate::delivery::group::{Group, Member};
 use crate::delivery::outlet::Outlet;
 use crate::lane::cell::LaneCell;
-use crate::lane::tables::{Handover, LaneTables, TopicEntry};
+use crate::lane::tables::{Handover, LaneTables, MemberEntry, TopicEntry, TopicRules};
 use crate::plugin::Plugin;
 use crate::processing::workflow::Call;
 use crate::stats::{ChannelStats, Tally, TopicStats, WorkflowStats};
@@ -29,6 +31,8 @@ pub struct GroupPlan {
     pub pick: Pick,
     /// Where the choice stands.
     pub cursor: Arc<LaneCell<usize>>,
+    /// How long a member may take nothing before the others get its events (ns).
+    pub stall_ns: u64,
     /// It belongs to a subscription and not to the wiring.
     pub tap: bool,
 }
@@ -38,6 +42,8 @@ pub struct GroupPlan {
 pub struct TopicPlan {
     /// Its name.
     pub name: Arc<str>,
+    /// Given once, and to no other topic of this lane.
+    pub number: u64,
     /// What is counted.
     pub stats: Arc<TopicStats>,
     /// For the policy `priority`.
@@ -48,6 +54,12 @@ pub struct TopicPlan {
     pub deadline_ns: u64,
     /// 0: none.
     pub time_to_live_ns: u64,
+    /// An event that is late when its turn comes is dropped.
+    pub drops_late: bool,
+    /// Outputs may come here by an event's `reply-to`.
+    pub takes_replies: bool,
+    /// What gives its events other levels, and where it stands on the other lanes.
+    pub rules: Option<Arc<TopicRules>>,
     /// Its groups, taps last.
     pub groups: Vec<GroupPlan>,
     /// It was removed and only delivers what it still holds, until then at the latest.
@@ -140,6 +152,10 @@ pub struct LanePlan {
     pub outlets: Vec<Option<OutletPlan>>,
     /// Workflows by id.
     pub calls: Vec<Option<CallPlan>>,
+    /// The levels of the node.
+    pub levels: Arc<LevelTable>,
+    /// The number of the topic that came last.
+    pub topic_number: u64,
 }
 
 /// The first free index, or a new one.
@@ -176,6 +192,7 @@ impl LanePlan {
             .map(|topic| {
                 topic.as_ref().map(|topic| TopicEntry {
                     name: Arc::clone(&topic.name),
+                    number: topic.number,
                     stats: Arc::clone(&topic.stats),
                     groups: topic
                         .groups
@@ -184,15 +201,30 @@ impl LanePlan {
                             members: group.members.clone(),
                             pick: group.pick,
                             cursor: Arc::clone(&group.cursor),
+                            stall_ns: group.stall_ns,
                         })
                         .collect(),
                     receivers: topic.groups.iter().filter(|group| !group.tap).count(),
                     rank: topic.rank,
                     deadline_ns: topic.deadline_ns,
                     time_to_live_ns: topic.time_to_live_ns,
+                    drops_late: topic.drops_late,
+                    takes_replies: topic.takes_replies,
+                    rules: topic.rules.clone(),
                 })
             })
             .collect();
+        let mut reply_topics: Vec<(Arc<str>, u32)> = self
+            .topics
+            .iter()
+            .enumerate()
+            .filter_map(|(at, topic)| {
+                let topic = topic.as_ref().filter(|topic| topic.takes_replies && topic.removed.is_none())?;
+                Some((Arc::clone(&topic.name), at as u32))
+            })
+            .collect();
+        reply_topics.sort_unstable();
+        let places = self.places();
         let shares = self
             .topics
             .iter()
@@ -208,17 +240,48 @@ impl LanePlan {
             outlets: self
                 .outlets
                 .iter()
-                .map(|outlet| outlet.as_ref().map(|o| (o.topic_index, Arc::clone(&o.cell))))
+                .enumerate()
+                .map(|(id, outlet)| {
+                    let group = places.get(&Member::Outlet(id as u32)).copied().unwrap_or(u32::MAX);
+                    outlet.as_ref().map(|o| MemberEntry {
+                        topic: o.topic_index,
+                        group,
+                        cell: Arc::clone(&o.cell),
+                    })
+                })
                 .collect(),
             calls: self
                 .calls
                 .iter()
-                .map(|call| call.as_ref().map(|c| (c.topic_index, Arc::clone(&c.cell))))
+                .enumerate()
+                .map(|(id, call)| {
+                    let group = places.get(&Member::Call(id as u32)).copied().unwrap_or(u32::MAX);
+                    call.as_ref().map(|c| MemberEntry {
+                        topic: c.topic_index,
+                        group,
+                        cell: Arc::clone(&c.cell),
+                    })
+                })
                 .collect(),
             shares,
             batch: level.batch,
             block: level.queue.full == tempos_control::FullQueue::Block,
+            linger_ns: level.linger_ns,
+            rate_max: level.rate.max.unwrap_or(0),
+            levels: Arc::clone(&self.levels),
+            reply_topics,
             handover: LaneCell::new(handover),
         })
+    }
+
+    /// In which group of its topic each member stands.
+    fn places(&self) -> HashMap<Member, u32> {
+        let mut places = HashMap::new();
+        for topic in self.topics.iter().flatten() {
+            for (at, group) in topic.groups.iter().enumerate() {
+                places.extend(group.members.iter().map(|member| (*member, at as u32)));
+            }
+        }
+        places
     }
 }

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tempos_abi::PluginKind;
 use tempos_abi::adapter::Direction;
-use tempos_abi::attributes::{ATTRIBUTES_BYTES_MAX, AttributeValue, AttributeWriter};
+use tempos_abi::attributes::{ATTRIBUTES_BYTES_MAX, AttributeValue, AttributeWriter, Attributes};
 use tempos_control::{
     ChannelSpec, EventFormat, Kind, Origin, Pick, Refusal, RefusalKind, Reply, Value, names,
 };
 
+use crate::bridging::rules;
 use crate::controller::Controller;
 use crate::delivery::group::Member;
 use crate::delivery::outlet::Outlet;
@@ -27,7 +28,7 @@ use crate::system::clock::realtime_ns;
 const TAPS_MAX: usize = 256;
 
 impl Controller {
-    /// Puts an event into a topic, at the topic's own level.
+    /// Puts an event into a topic, at the level that the topic's rules give it, or at the topic's own.
     pub(crate) fn publish(
         &mut self,
         topic: &str,
@@ -40,13 +41,14 @@ impl Controller {
                 "the node is draining and takes no more events",
             ));
         }
-        let level =
-            self.wiring.topics.get(topic).map(|spec| spec.qos.clone()).ok_or_else(|| self.no_topic(topic))?;
+        let spec = self.wiring.topics.get(topic).ok_or_else(|| self.no_topic(topic))?;
+        let block = attribute_block(attributes)?;
+        // A caller who may publish at all is trusted with the topic's rules.
+        let level = rules::ruled(&spec.rules, &Attributes::new(&block)).unwrap_or(&spec.qos).to_owned();
         let index = self.index_of(&level).ok_or_else(|| no_lane(&level))?;
         let id = self.next_publish_id + 1;
         let Some(entry) = &mut self.lanes[index] else { return Err(no_lane(&level)) };
         let Some(at) = entry.plan.topic_index(topic) else { return Err(no_lane(&level)) };
-        let block = attribute_block(attributes)?;
         let most = entry.lane.spec.event_bytes_max as usize;
         if payload.len() + block.len() > most {
             let sentence = format!(
@@ -136,6 +138,7 @@ impl Controller {
             adapter: "unix".into(),
             qos: None,
             format: EventFormat::Event,
+            endpoint: tempos_control::EndpointSpec::default(),
             options: vec![("type".into(), Value::Text("seqpacket".into()))],
             origin: Origin::new("subscription", 0),
         };
@@ -160,6 +163,7 @@ impl Controller {
             id as u32,
             EventFormat::Event,
             Arc::clone(&stats),
+            opened.counters.clone(),
         )));
         plan.outlets[id] = Some(OutletPlan {
             name: format!("{name}@{}", entry.lane.spec.name),
@@ -179,6 +183,7 @@ impl Controller {
                 name: name.to_owned(),
                 members: vec![Member::Outlet(id as u32)],
                 pick: Pick::Sticky,
+                stall_ns: tempos_control::topic::STALL_NS,
                 cursor: Arc::new(LaneCell::new(0)),
                 tap: true,
             });
@@ -226,7 +231,7 @@ impl Controller {
             let handover = Handover {
                 sources: Vec::new(),
                 outlets: gone.iter().map(|o| (Arc::clone(&o.cell), None)).collect(),
-                calls: Vec::new(),
+                ..Handover::default()
             };
             let tables = plan.tables(&entry.lane.spec, handover);
             match entry.lane.swap(tables) {
@@ -305,8 +310,12 @@ impl Controller {
             .iter()
             .flatten()
             .flat_map(|entry| entry.plan.topics.iter().flatten())
-            .map(|topic| topic.stats.live.get())
-            .sum()
+            .map(|topic| {
+                let stats = &topic.stats;
+                stats.live.get() as i64 + stats.crossed_out.get() as i64 - stats.crossed_in.get() as i64
+            })
+            .sum::<i64>()
+            .max(0) as u64
     }
 
     fn drain_counts(&self, took: Duration) -> String {

@@ -132,6 +132,8 @@ impl Controller {
         for (name, view) in &picture.channels {
             match (&view.counts, self.failed.get(name)) {
                 (_, Some(reason)) => self.condition(Kind::Channel, name, "failed", reason),
+                // What it says of itself stays until it is back.
+                (Some((stats, _)), None) if stats.out.get() != 0 => {}
                 (Some((stats, _)), None) if stats.failed.get() == 0 => {
                     let grant = grants.get(name.as_str()).copied().unwrap_or_default();
                     self.condition(Kind::Channel, name, "started", grant);

@@ -109,10 +109,18 @@ pub enum Reason {
     Removed,
     /// The node stopped before it could go.
     Stopped,
+    /// Its source was over its rate.
+    OverRate,
+    /// Its id was seen before from the same producer.
+    Duplicate,
+    /// It is not newer than the last one from the same producer.
+    OutOfOrder,
+    /// The lane of the level that a rule gave it has no room for what comes from others.
+    LaneFull,
 }
 
 /// How many reasons there are.
-pub const REASONS: usize = 13;
+pub const REASONS: usize = 17;
 
 impl Reason {
     /// All of them.
@@ -130,6 +138,10 @@ impl Reason {
         Reason::SendError,
         Reason::Removed,
         Reason::Stopped,
+        Reason::OverRate,
+        Reason::Duplicate,
+        Reason::OutOfOrder,
+        Reason::LaneFull,
     ];
 
     /// The word for it, as counters and signals use it.
@@ -148,6 +160,10 @@ impl Reason {
             Reason::SendError => "send-error",
             Reason::Removed => "removed",
             Reason::Stopped => "stopped",
+            Reason::OverRate => "over-rate",
+            Reason::Duplicate => "duplicate",
+            Reason::OutOfOrder => "out-of-order",
+            Reason::LaneFull => "lane-full",
         }
     }
 }
@@ -185,7 +201,8 @@ impl Drops {
 
 /// What is counted for one topic on one lane.
 ///
-/// `events_in = events_out + dropped + live`, at every instant at which the lane is at rest.
+/// `events_in = events_out + dropped + live`, at every instant at which the lane is at rest. What crosses to
+/// the lane of another level is counted in there, once it is.
 #[derive(Debug, Default)]
 pub struct TopicStats {
     /// Events that reached the trigger, or came out of a workflow or a call.
@@ -200,6 +217,12 @@ pub struct TopicStats {
     pub late: Tally,
     /// Events that the lane holds now, queued or in flight.
     pub live: Tally,
+    /// Events sent to this topic on other lanes, by rules.
+    pub crossed_out: Tally,
+    /// Events that came to this topic from other lanes.
+    pub crossed_in: Tally,
+    /// Events that one member did not take and another one was given.
+    pub rerouted: Tally,
     /// Histograms, made by the controller once the topic has seen an event: an idle topic has none.
     pub latency: OnceLock<Box<TopicLatency>>,
 }
@@ -232,6 +255,8 @@ pub struct LaneStats {
     pub queued: Tally,
     /// Bytes of events held now.
     pub bytes: Tally,
+    /// Events from other lanes for a topic that is gone.
+    pub strays: Tally,
     /// Turns of the queue worker's loop: for benches.
     pub turns: Tally,
 }
@@ -256,6 +281,12 @@ pub struct ChannelStats {
     pub errors: Tally,
     /// Events waiting for it now.
     pub pending: Tally,
+    /// Events that it took and whose receipts are still to come.
+    pub unsettled: Tally,
+    /// 1 while it is out of its group.
+    pub out: Tally,
+    /// Events whose senders asked for a higher level than this endpoint allows.
+    pub capped: Tally,
     /// Set by the lane when the channel has panicked or did not come back.
     pub failed: Tally,
 }

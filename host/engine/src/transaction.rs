@@ -14,7 +14,7 @@ use tempos_abi::level::QosLevel;
 use tempos_abi::queue::QueueBox;
 use tempos_control::{ChannelSpec, LevelSpec, Mistake, TopicSpec, WorkflowSpec};
 
-use crate::bridging::endpoint::Source;
+use crate::bridging::endpoint::{Entrance, Source};
 use crate::delivery::group::Member;
 use crate::delivery::outlet::Outlet;
 use crate::heirs::{HeirKey, Heirs};
@@ -52,6 +52,8 @@ pub struct LaneDraft {
     pub handover: Handover,
     /// Sources to be watched once the lane has its tables.
     pub opened_sources: Vec<usize>,
+    /// Outlets that were opened: those that call back are watched too.
+    pub opened_outlets: Vec<usize>,
     /// Sources to be forgotten before.
     pub gone_sources: Vec<SourcePlan>,
     /// Channels to be closed after.
@@ -129,6 +131,7 @@ impl Drafting<'_> {
             plan: before.map(|b| b.plan.clone()).unwrap_or_default(),
             handover: Handover::default(),
             opened_sources: Vec::new(),
+            opened_outlets: Vec::new(),
             gone_sources: Vec::new(),
             gone_outlets: Vec::new(),
             gone_calls: Vec::new(),
@@ -239,18 +242,25 @@ impl Drafting<'_> {
             };
             planned.insert(at);
             let old = work.draft.plan.topics[at].take();
-            let (stats, taps) = match old {
-                Some(old) => (old.stats, old.groups),
-                None => (Arc::new(TopicStats::default()), Vec::new()),
+            let (number, stats, taps) = match old {
+                Some(old) => (old.number, old.stats, old.groups),
+                None => {
+                    work.draft.plan.topic_number += 1;
+                    (work.draft.plan.topic_number, Arc::new(TopicStats::default()), Vec::new())
+                }
             };
             let ttl = topic.time_to_live_ns.or(work.level.queue.time_to_live_ns).unwrap_or(0);
             work.draft.plan.topics[at] = Some(TopicPlan {
                 name: topic.name.as_str().into(),
+                number,
                 stats,
                 rank: u32::from(topic.rank),
                 weight: topic.weight,
                 deadline_ns: topic.deadline_ns.unwrap_or(0),
                 time_to_live_ns: ttl,
+                drops_late: topic.drops_late,
+                takes_replies: topic.takes_replies,
+                rules: None,
                 groups: taps,
                 removed: None,
             });
@@ -347,6 +357,22 @@ impl LaneDraft {
             let descriptor = unsafe { BorrowedFd::borrow_raw(source.descriptor) };
             if let Err(error) = shared.place.watch_readable(descriptor, token::source(*id as u32)) {
                 failed.push(format!("channel {:?} cannot be waited on: {error}", source.name));
+            }
+        }
+        for id in &self.opened_outlets {
+            let Some(plan) = &self.plan.outlets[*id] else { continue };
+            // SAFETY: only what never changes while the channel lives is read.
+            let (calls_back, descriptor) = unsafe {
+                let outlet = plan.cell.get();
+                (outlet.calls_back(), outlet.descriptor)
+            };
+            if !calls_back || descriptor < 0 {
+                continue;
+            }
+            // SAFETY: the channel owns the descriptor and lives in the plan.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+            if let Err(error) = shared.place.watch_always(descriptor, token::outlet(*id as u32)) {
+                failed.push(format!("channel {:?} cannot be waited on: {error}", plan.name));
             }
         }
         failed

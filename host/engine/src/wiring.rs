@@ -124,6 +124,7 @@ impl Wiring {
                 ("batch", u64::from(level.batch), 1, 64),
                 ("event_max", u64::from(level.event_bytes_max), 64, 16 << 20),
                 ("queue capacity", u64::from(level.queue.capacity_events), 1, 1 << 20),
+                ("share", u64::from(level.share_percent), 0, 50),
                 ("queue bytes", level.queue.capacity_bytes, 64 << 10, 4 << 30),
             ];
             for (what, value, least, most) in bounds {
@@ -147,6 +148,10 @@ impl Wiring {
                 mistakes.push(Mistake::new(&topic.origin, sentence));
             }
             self.check_level(&topic.qos, &format!("topic {:?}", topic.name), &topic.origin, mistakes);
+            for rule in &topic.rules {
+                let what = format!("topic {:?}: a rule", topic.name);
+                self.check_level(&rule.qos, &what, &topic.origin, mistakes);
+            }
             let mut groups = BTreeSet::new();
             for group in &topic.egress {
                 if !groups.insert(group.name.as_str()) {
@@ -163,7 +168,7 @@ impl Wiring {
                         format!("two channels are named {:?}; the other is at {first}", channel.name);
                     mistakes.push(Mistake::new(&channel.origin, sentence));
                 }
-                if let Some(qos) = &channel.qos {
+                for qos in channel.qos.iter().chain(&channel.endpoint.qos_max) {
                     self.check_level(qos, &format!("channel {:?}", channel.name), &channel.origin, mistakes);
                 }
             }
@@ -197,6 +202,14 @@ impl Wiring {
                 }
             }
         }
+        let takes_replies = self.topics.values().any(|topic| topic.takes_replies);
+        for workflow in self.workflows.values().filter(|workflow| workflow.replies && !takes_replies) {
+            let sentence = format!(
+                "workflow {:?}: it replies, but no topic takes replies; declare one with replies = true",
+                workflow.name
+            );
+            mistakes.push(Mistake::new(&workflow.origin, sentence));
+        }
         if let Some(workflow) = self.workflows.values().find(|workflow| self.comes_back(workflow)) {
             let sentence = format!(
                 "workflow {:?}: its output comes back to its own topic {:?}; such a circle never ends",
@@ -206,45 +219,61 @@ impl Wiring {
         }
     }
 
+    /// The topics that a workflow's output may go to.
+    fn targets<'a>(&'a self, workflow: &'a WorkflowSpec) -> impl Iterator<Item = &'a str> {
+        let replies = self.topics.values().filter(|topic| workflow.replies && topic.takes_replies);
+        workflow.to.as_deref().into_iter().chain(replies.map(|topic| topic.name.as_str()))
+    }
+
     /// Whether a workflow's output reaches its own topic again.
     fn comes_back(&self, workflow: &WorkflowSpec) -> bool {
         let mut reached = BTreeSet::new();
-        let mut next: Vec<&str> = workflow.to.as_deref().into_iter().collect();
+        let mut next: Vec<&str> = self.targets(workflow).collect();
         while let Some(topic) = next.pop() {
             if topic == workflow.from {
                 return true;
             }
             if reached.insert(topic) {
                 next.extend(
-                    self.workflows.values().filter(|w| w.from == topic).filter_map(|w| w.to.as_deref()),
+                    self.workflows.values().filter(|w| w.from == topic).flat_map(|w| self.targets(w)),
                 );
             }
         }
         false
     }
 
-    /// The levels at which events reach each topic: its own, its endpoints', and those of the topics whose
-    /// workflows lead to it.
+    /// The levels that rules and senders may give to the events of a topic.
+    pub fn levels_by_rule<'a>(&'a self, topic: &'a TopicSpec) -> BTreeSet<&'a str> {
+        let rank = |name: &str| self.levels.get(name).map_or(0, |level| level.rank);
+        let mut levels: BTreeSet<&str> = topic.rules.iter().map(|rule| rule.qos.as_str()).collect();
+        let asked = topic.ingress.iter().filter_map(|channel| channel.endpoint.qos_max.as_deref());
+        if let Some(highest) = asked.map(rank).max() {
+            levels.extend(self.levels.values().filter(|l| l.rank <= highest).map(|l| l.name.as_str()));
+        }
+        levels
+    }
+
+    /// The levels at which events reach each topic: its own, its endpoints', those that rules and senders may
+    /// give, and those of the topics whose workflows lead to it.
     pub fn levels_of_topics(&self) -> BTreeMap<&str, BTreeSet<&str>> {
         let mut levels: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for topic in self.topics.values() {
             let own = levels.entry(&topic.name).or_default();
             own.insert(&topic.qos);
             own.extend(topic.ingress.iter().filter_map(|channel| channel.qos.as_deref()));
+            own.extend(self.levels_by_rule(topic));
         }
         // Workflows make no circles: as many rounds as there are workflows settle everything.
         for _ in 0..=self.workflows.len() {
             let mut grown = false;
             for workflow in self.workflows.values() {
-                let (Some(to), Some(from)) =
-                    (workflow.to.as_deref(), levels.get(workflow.from.as_str()).cloned())
-                else {
-                    continue;
-                };
-                if let Some(reached) = levels.get_mut(to) {
-                    let before = reached.len();
-                    reached.extend(from);
-                    grown |= reached.len() > before;
+                let Some(from) = levels.get(workflow.from.as_str()).cloned() else { continue };
+                for to in self.targets(workflow) {
+                    if let Some(reached) = levels.get_mut(to) {
+                        let before = reached.len();
+                        reached.extend(from.iter().copied());
+                        grown |= reached.len() > before;
+                    }
                 }
             }
             if !grown {
@@ -295,7 +324,7 @@ fn same_topic(a: &TopicSpec, b: &TopicSpec) -> bool {
         ..t.clone()
     };
     let groups = |t: &TopicSpec| {
-        t.egress.iter().map(|g| (g.name.clone(), g.pick, g.members.len())).collect::<Vec<_>>()
+        t.egress.iter().map(|g| (g.name.clone(), g.pick, g.stall_ns, g.members.len())).collect::<Vec<_>>()
     };
     bare(a) == bare(b)
         && a.ingress.len() == b.ingress.len()
@@ -362,6 +391,7 @@ mod tests {
             name: name.into(),
             from: from.into(),
             to: to.map(Into::into),
+            replies: false,
             group: None,
             call: CallSpec::new("dlf", "/f.so", &origin),
             origin,

@@ -11,7 +11,7 @@ use tempos_abi::counters::ChannelCounters;
 use tempos_abi::event::{RxSlot, TxFrame};
 use tempos_abi::std_types::RArc;
 use tempos_abi::{LaneQos, PluginError, QosGrant};
-use tempos_sockets::{Receiver, Sender, Want, duplicate, kernel_drops};
+use tempos_sockets::{BundleReceiver, Receiver, Sender, Want, duplicate, kernel_drops, set_option};
 
 use crate::config::Config;
 use crate::socket::Opener;
@@ -67,12 +67,30 @@ impl Adapter for Udp {
                 (opener.egress(config, spec.inherited_descriptor)?, Want::default(), false)
             }
         };
+        let bundles = match &config {
+            Config::Ingress(config) if config.bundles => {
+                let bundles = BundleReceiver::new(socket.as_fd()).map_err(|error| {
+                    PluginError::system(
+                        format!("udp channel \"{}\": bundles cannot be taken", spec.name),
+                        &error,
+                    )
+                })?;
+                Some(bundles)
+            }
+            Config::Ingress(_) => {
+                // A predecessor may have asked for bundles; a kernel that knows of none gives none.
+                let _ = set_option(socket.as_fd(), libc::IPPROTO_UDP, libc::UDP_GRO, 0);
+                None
+            }
+            Config::Egress(_) => None,
+        };
         Ok(UdpChannel {
+            bundles,
             drops: DropCounter::starting_now(&socket),
             socket,
             ingress,
             receiver: Receiver::new(if ingress { batch } else { 1 }, want),
-            sender: Sender::new(if ingress { 1 } else { batch }),
+            sender: Sender::bundling(if ingress { 1 } else { batch }),
             counters: spec.counters.clone(),
         })
     }
@@ -83,6 +101,7 @@ pub struct UdpChannel {
     socket: Socket,
     ingress: bool,
     receiver: Receiver,
+    bundles: Option<BundleReceiver>,
     sender: Sender,
     drops: DropCounter,
     counters: RArc<ChannelCounters>,
@@ -90,16 +109,25 @@ pub struct UdpChannel {
 
 impl Channel for UdpChannel {
     fn readiness(&self) -> RawFd {
-        self.socket.as_raw_fd()
+        self.bundles.as_ref().map_or_else(|| self.socket.as_raw_fd(), BundleReceiver::readiness)
     }
 
     fn recv_batch(&mut self, slots: &mut [RxSlot<'_>]) -> io::Result<usize> {
-        let received = self.receiver.receive(self.socket.as_fd(), slots, |slot, arrival| {
-            if let Some(source) = arrival.source() {
-                write_source(slot, source);
-            }
-            slot.source_time_ns = arrival.kernel_time_ns().unwrap_or(0);
-        });
+        let received = if let Some(bundles) = &mut self.bundles {
+            bundles.receive(self.socket.as_fd(), slots, |slot, source, time_ns| {
+                if let Some(source) = source {
+                    write_source(slot, source);
+                }
+                slot.source_time_ns = time_ns.unwrap_or(0);
+            })
+        } else {
+            self.receiver.receive(self.socket.as_fd(), slots, |slot, arrival| {
+                if let Some(source) = arrival.source() {
+                    write_source(slot, source);
+                }
+                slot.source_time_ns = arrival.kernel_time_ns().unwrap_or(0);
+            })
+        };
         match &received {
             Ok(frames) => self.drops.after_frames(&slots[..*frames], &self.socket, &self.counters),
             Err(_) => self.drops.after_all(&self.socket, &self.counters),

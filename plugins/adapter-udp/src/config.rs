@@ -43,6 +43,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Ingress: let other sockets listen on the same port.",
     ),
     OptionSpec::new(
+        "bundles",
+        OptionKind::FLAG,
+        "false",
+        "Ingress: take datagrams that the sender or the network card bundled in one call; for high rates.",
+    ),
+    OptionSpec::new(
         "timestamps",
         OptionKind::FLAG,
         "false",
@@ -68,6 +74,8 @@ pub struct Ingress {
     pub reuse_port: bool,
     /// Whether the kernel's receive time is wanted.
     pub timestamps: bool,
+    /// Whether bundles are taken (udp(7), UDP_GRO).
+    pub bundles: bool,
 }
 
 /// What an egress channel is to do.
@@ -127,6 +135,7 @@ impl Reader<'_> {
             interface: self.interface()?,
             reuse_port: self.options.flag("reuse_port"),
             timestamps: self.options.flag("timestamps"),
+            bundles: self.options.flag("bundles"),
         })
     }
 

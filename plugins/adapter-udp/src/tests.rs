@@ -284,3 +284,59 @@ fn marks_are_set_on_the_socket_and_granted_as_prioritised() {
         assert_eq!((done, value), (0, expected));
     }
 }
+
+#[test]
+fn frames_of_any_lengths_come_out_as_they_went_in() {
+    for bundles in [false, true] {
+        let (mut ingress, _) = listener(&[("bundles", OptionValue::Flag(bundles))]);
+        let mut spec = spec(Direction::EGRESS, &[("to", text(&target(&ingress)))]);
+        spec.batch_max = 64;
+        pass_all_lengths(&mut ingress, &mut open(&spec).expect("opens"));
+    }
+}
+
+fn pass_all_lengths(ingress: &mut UdpChannel, out: &mut UdpChannel) {
+    // Runs of equal lengths go as one bundle; a shorter one may end it, an empty one or a longer one does not.
+    for lengths in [
+        &[256; 64][..],
+        &[256, 256, 100],
+        &[256, 256, 0, 256],
+        &[100, 256, 256],
+        &[1, 1, 1, 2],
+        &[0, 0, 0],
+        &[1400; 64],
+        &[2048; 40],
+    ] {
+        let payloads: Vec<Vec<u8>> =
+            lengths.iter().enumerate().map(|(at, length)| vec![at as u8; *length]).collect();
+        let frames: Vec<TxFrame<'_>> =
+            payloads.iter().map(|payload| TxFrame::payload(payload, QosLevel::STRICT)).collect();
+        let mut sent = 0;
+        while sent < frames.len() {
+            sent += out.send_batch(&frames[sent..]).expect("sent");
+        }
+        let came: Vec<Vec<u8>> =
+            receive(ingress, payloads.len(), 16).into_iter().map(|(frame, ..)| frame).collect();
+        assert!(came == payloads, "{lengths:?}: {:?}", came.iter().map(Vec::len).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn what_is_read_and_not_taken_yet_is_ready() {
+    let (mut ingress, _) = listener(&[("bundles", OptionValue::Flag(true))]);
+    let mut spec = spec(Direction::EGRESS, &[("to", text(&target(&ingress)))]);
+    spec.batch_max = 64;
+    let mut out = open(&spec).expect("opens");
+    let frames = [TxFrame::payload(b"eight of", QosLevel::STRICT); 8];
+    assert_eq!(out.send_batch(&frames).expect("sent"), 8);
+    let is_ready = |channel: &UdpChannel| {
+        let mut entry = libc::pollfd { fd: channel.readiness(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one live entry.
+        unsafe { libc::poll(&raw mut entry, 1, 0) == 1 }
+    };
+    for left in (0..8).rev() {
+        assert!(is_ready(&ingress), "{left} are left");
+        assert_eq!(receive(&mut ingress, 1, 1).len(), 1);
+    }
+    assert!(!is_ready(&ingress));
+}

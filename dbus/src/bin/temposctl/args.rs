@@ -122,7 +122,8 @@ pub enum Verb {
 
     /// Publish an event
     #[command(after_help = "EXAMPLES\n  temposctl pub press/vibration '{\"g\":2.5}'\n  \
-        temposctl pub press/image @frame.jpg --attribute camera=2\n  date | temposctl pub press/log -")]
+        temposctl pub press/image @frame.jpg --attribute camera=2\n  date | temposctl pub press/log -\n  \
+        temposctl pub press/ask 'how warm?' --reply-to press/answers --timeout 2s")]
     Pub(Publish),
 
     /// Print the events of a topic as they come
@@ -190,6 +191,10 @@ pub struct Publish {
     /// An attribute, KEY=VALUE; may be repeated. true, false and whole numbers are sent as such
     #[arg(long = "attribute", short = 'a', value_name = "KEY=VALUE", value_parser = pair)]
     pub attributes: Vec<(String, String)>,
+    /// Wait for the reply, which comes to this topic, as long as --timeout says, and print its payload instead
+    /// of the event's id
+    #[arg(long, value_name = "TOPIC")]
+    pub reply_to: Option<String>,
 }
 
 /// `sub`

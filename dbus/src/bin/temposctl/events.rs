@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
 use tempos_abi::attributes::{AttributeValue, Attributes};
@@ -22,8 +23,22 @@ const SHOWN_BYTES: usize = 160;
 /// `pub`
 pub async fn publish(client: &Client, output: &mut Output, args: &Publish) -> Result<u8, Failing> {
     let payload = payload(&args.payload)?;
-    let attributes: BTreeMap<&str, Value<'_>> =
+    let mut attributes: BTreeMap<&str, Value<'_>> =
         args.attributes.iter().map(|(key, value)| (key.as_str(), attribute(value))).collect();
+    if let Some(reply_to) = &args.reply_to {
+        attributes.insert("reply-to", Value::from(reply_to.as_str()));
+        let timeout_ms = u32::try_from(client.limit.as_millis()).unwrap_or(u32::MAX);
+        let body = (args.topic.as_str(), attributes, payload, timeout_ms);
+        // The node says itself that no reply came.
+        let limit = client.limit + Duration::from_secs(5);
+        let reply: Vec<u8> = client.call_within(limit, "Request", &body).await?;
+        match (output.json, std::str::from_utf8(&reply)) {
+            (true, Ok(text)) => output.value(&json!({ "payload": text }), false)?,
+            (true, Err(_)) => output.value(&json!({ "payload_hex": hex(&reply) }), false)?,
+            (false, _) => output.bytes(&reply)?,
+        }
+        return Ok(0);
+    }
     let id: u64 = client.call("Publish", &(args.topic.as_str(), attributes, payload)).await?;
     if output.json {
         output.value(&json!({ "event_id": id }), false)?;

@@ -4,4 +4,7 @@
 //! the endpoint's, never a sender's byte.
 
 pub mod endpoint;
+pub mod rules;
+pub mod sequences;
+pub mod shaper;
 pub mod trigger;

@@ -49,7 +49,9 @@ impl Controller {
             drafts.push(drafting.lane(level, QosLevel(index as u8), before.as_ref()));
         }
         drafting.heirs.close();
-        (drafts, drafting.mistakes, drafting.failed)
+        let (mistakes, failed) = (drafting.mistakes, drafting.failed);
+        crossings::join(next, &mut drafts);
+        (drafts, mistakes, failed)
     }
 
     /// Brings a wiring into force, as a whole or not at all. The answer is what a user should know beside
@@ -74,6 +76,7 @@ impl Controller {
                 notes.push(sentence);
             }
         }
+        self.make_crossings(&next);
         let gone: Vec<usize> = (0..self.lanes.len())
             .filter(|at| {
                 self.lanes[*at].as_ref().is_some_and(|entry| !next.levels.contains_key(&entry.lane.spec.name))
@@ -83,6 +86,7 @@ impl Controller {
             if let Some(entry) = self.lanes[index].take() {
                 entry.lane.stop();
                 self.retire_plan(entry.plan);
+                self.crossings.retain(|(from, to)| *from != index && *to != index);
             }
         }
         self.wiring = next;
@@ -154,6 +158,7 @@ impl Controller {
                     }
                     entry.lane.spec = draft.level.clone();
                 }
+                entry.lane.set_share(&draft.level);
                 let failed = draft.watch_sources(&entry.lane.shared);
                 entry.plan = std::mem::take(&mut draft.plan);
                 self.retire(draft.gone_sources, draft.gone_outlets, draft.gone_calls);
@@ -201,7 +206,9 @@ impl Controller {
             if is_real_time && got != wanted && !demoted {
                 refused.push(format!("level {:?} runs as {got} instead of {wanted}", entry.lane.spec.name));
             }
-            let (state, reason) = if got == wanted || demoted {
+            let (state, reason) = if let Some(slow) = self.slow.get(&entry.lane.spec.name) {
+                ("degraded", slow.clone())
+            } else if got == wanted || demoted {
                 ("granted", format!("its queue worker runs as {got}"))
             } else {
                 ("degraded", format!("its queue worker runs as {got} instead of {wanted}"))

@@ -83,9 +83,9 @@ impl Controller {
     /// Topics that were removed and have delivered what they held leave for good.
     pub(super) fn finish_removals(&mut self) {
         for index in 0..self.lanes.len() {
-            let Some(entry) = &mut self.lanes[index] else { continue };
+            let Some(entry) = &self.lanes[index] else { continue };
             let now = Instant::now();
-            let done: Vec<usize> = entry
+            let done: Vec<(usize, Arc<str>, bool)> = entry
                 .plan
                 .topics
                 .iter()
@@ -93,9 +93,20 @@ impl Controller {
                 .filter_map(|(at, topic)| {
                     let topic = topic.as_ref()?;
                     let limit = topic.removed?;
-                    (topic.stats.live.get() == 0 || now > limit).then_some(at)
+                    (topic.stats.live.get() == 0 || now > limit).then_some((
+                        at,
+                        Arc::clone(&topic.name),
+                        now > limit,
+                    ))
                 })
                 .collect();
+            // What is still on its way to it is waited for.
+            let done: Vec<usize> = done
+                .into_iter()
+                .filter(|(_, name, over)| *over || self.crossing_events(name) == 0)
+                .map(|(at, ..)| at)
+                .collect();
+            let Some(entry) = &mut self.lanes[index] else { continue };
             if done.is_empty() {
                 continue;
             }

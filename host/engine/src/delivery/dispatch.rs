@@ -21,7 +21,16 @@ impl LaneState {
         }
         self.now = monotonic_ns();
         self.more_queued = true;
-        for _ in 0..ROUND_EVENTS {
+        let mut round = ROUND_EVENTS;
+        if let Some(shaper) = &self.shaper {
+            round = shaper.allows(self.now, ROUND_EVENTS);
+            if round == 0 {
+                self.more_queued = false;
+                self.wake_at_ns = shaper.next_ns();
+                return self.flush_dirty();
+            }
+        }
+        for _ in 0..round {
             self.in_call = InCall::Policy;
             self.enter(Doing::Policy, 0);
             let next = self.queue.next(self.now);
@@ -32,7 +41,12 @@ impl LaneState {
                 self.shared.stats.queued.set(u64::from(self.queued));
             }
             match next.verdict {
-                NextItem::GO if self.pool_knows(next.handle) => self.deliver(next.handle)?,
+                NextItem::GO if self.pool_knows(next.handle) => {
+                    if let Some(shaper) = &mut self.shaper {
+                        shaper.take(self.now, 1);
+                    }
+                    self.deliver(next.handle)?;
+                }
                 NextItem::EXPIRED if self.pool_knows(next.handle) => {
                     self.drop_event(next.handle, Reason::Expired)
                 }
@@ -65,17 +79,18 @@ impl LaneState {
         let record = self.pool.record_mut(handle);
         record.stage = Stage::Delivering;
         record.taken_ns = now;
-        let (topic, waited, expired, key_hash) = (
+        let (topic, waited, expired, late, key_hash) = (
             record.topic,
             now.saturating_sub(record.arrival_ns),
             record.expires_ns != 0 && now > record.expires_ns,
+            record.deadline_ns != 0 && now > record.deadline_ns,
             record.key_hash,
         );
         let Some(entry) = self.topic(topic) else {
             self.drop_event(handle, Reason::Removed);
             return Ok(());
         };
-        if expired {
+        if expired || late && entry.drops_late {
             self.drop_event(handle, Reason::Expired);
             return Ok(());
         }
@@ -113,7 +128,7 @@ impl LaneState {
             .map(|at| group.members[at])
     }
 
-    fn load(&self, member: Member) -> Load {
+    pub(crate) fn load(&self, member: Member) -> Load {
         let nothing = Load { has_room: false, waiting: u32::MAX };
         match member {
             Member::Outlet(id) => self.outlet(id).map_or(nothing, |outlet| outlet.load()),

@@ -7,7 +7,7 @@ use tempos_control::Pick;
 use crate::lane::cell::LaneCell;
 
 /// A member, by its id on the lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Member {
     /// An egress channel.
     Outlet(u32),
@@ -24,6 +24,8 @@ pub struct Group {
     pub pick: Pick,
     /// The member chosen last; kept from wiring to wiring.
     pub cursor: Arc<LaneCell<usize>>,
+    /// How long a member may take nothing before the others get its events (ns).
+    pub stall_ns: u64,
 }
 
 /// What the choice needs to know of a member.

@@ -8,4 +8,6 @@
 pub mod admission;
 pub mod dispatch;
 pub mod group;
+pub mod health;
+pub mod member;
 pub mod outlet;

@@ -4,14 +4,17 @@ use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use tempos_abi::adapter::ChannelBox;
+use tempos_abi::adapter::{ChannelBox, ChannelTraits, Receipt};
+use tempos_abi::counters::ChannelCounters;
 use tempos_abi::envelope::{ENVELOPE_BYTES_MAX, Envelope};
 use tempos_abi::error::{AGAIN, PANICKED};
 use tempos_abi::event::TxFrame;
 use tempos_abi::level::QosLevel;
+use tempos_abi::std_types::RArc;
 use tempos_control::EventFormat;
 
-use super::group::Load;
+use super::group::{Load, Member};
+use super::health::Health;
 use crate::lane::order::LaneNotice;
 use crate::lane::ownership::{Disowned, Doing};
 use crate::lane::pool::Handle;
@@ -24,6 +27,10 @@ use crate::system::clock::monotonic_ns;
 pub const PENDING_MAX: usize = 64;
 /// The most frames of one call.
 pub const BATCH_MAX: usize = 64;
+/// Events that may be with one receiver before it has acknowledged them.
+pub const UNSETTLED_MAX: usize = 1024;
+/// Calls for receipts in one turn.
+const RECEIPT_CALLS: usize = 16;
 
 /// What a lane holds of an egress channel.
 pub struct Outlet {
@@ -37,6 +44,20 @@ pub struct Outlet {
     pub format: EventFormat,
     /// Events waiting, oldest first. Made with room for all that it may hold.
     pub pending: VecDeque<Handle>,
+    /// Events that the channel took and whose receipts are still to come, oldest first: id and handle.
+    pub unsettled: VecDeque<(u64, Handle)>,
+    /// How the channel works, where that is not the plain way.
+    pub traits: ChannelTraits,
+    /// When the first of the waiting events came, where the level lets them linger.
+    pub since_ns: u64,
+    /// Whether it takes its share of its group's events.
+    pub health: Health,
+    /// What the channel counts itself.
+    pub counters: RArc<ChannelCounters>,
+    /// How many frames it had given up when that was looked at last.
+    pub given_up: u64,
+    /// It is in the lane's list of members that are looked after.
+    pub watched: bool,
     /// The channel took nothing when asked last: the lane waits for its descriptor.
     pub blocked: bool,
     /// It is in the lane's list of outlets to be flushed.
@@ -58,14 +79,29 @@ impl std::fmt::Debug for Outlet {
 
 impl Outlet {
     /// An outlet with nothing waiting.
-    pub fn new(channel: ChannelBox, id: u32, format: EventFormat, stats: Arc<ChannelStats>) -> Self {
+    pub fn new(
+        channel: ChannelBox,
+        id: u32,
+        format: EventFormat,
+        stats: Arc<ChannelStats>,
+        counters: RArc<ChannelCounters>,
+    ) -> Self {
         let descriptor = channel.readiness();
+        let traits = channel.traits();
+        let unsettled = if traits.has(ChannelTraits::RECEIPTS) { UNSETTLED_MAX + BATCH_MAX } else { 0 };
         Outlet {
             channel,
             id,
             descriptor,
             format,
             pending: VecDeque::with_capacity(PENDING_MAX + BATCH_MAX),
+            unsettled: VecDeque::with_capacity(unsettled),
+            traits,
+            since_ns: 0,
+            health: Health::default(),
+            given_up: counters.send_errors.get(),
+            counters,
+            watched: false,
             blocked: false,
             dirty: false,
             failed: false,
@@ -80,32 +116,54 @@ impl Outlet {
 
     /// What the choice of a member needs to know.
     pub fn load(&self) -> Load {
+        let waiting = self.pending.len() + self.unsettled.len();
         Load {
-            has_room: !self.failed && self.pending.len() < PENDING_MAX,
-            waiting: self.pending.len() as u32,
+            has_room: !self.failed
+                && self.pending.len() < PENDING_MAX
+                && self.unsettled.len() < UNSETTLED_MAX
+                && self.health.takes(waiting),
+            waiting: waiting as u32,
         }
+    }
+
+    /// Whether its descriptor, once readable, asks for a call (see `ChannelTraits`).
+    pub fn calls_back(&self) -> bool {
+        self.traits.0 & (ChannelTraits::RECEIPTS | ChannelTraits::FLUSHES) != 0
     }
 }
 
 impl LaneState {
     /// Lets an event wait for an outlet; it is sent at once where the lane's batch is full.
     pub(crate) fn push_to_outlet(&mut self, id: u32, handle: Handle) -> Result<(), Disowned> {
+        let full = self.enqueue(id, handle);
+        match self.outlet(id) {
+            Some(outlet) if full && !outlet.blocked => self.flush_outlet(id),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets an event wait for an outlet; whether there is a batch of them now.
+    pub(crate) fn enqueue(&mut self, id: u32, handle: Handle) -> bool {
         let Some(outlet) = self.outlet(id) else {
             self.refuse_copy(handle, Reason::Removed);
-            return Ok(());
+            return false;
         };
         outlet.pending.push_back(handle);
         outlet.stats.pending.set(outlet.pending.len() as u64);
-        let full = outlet.pending.len() >= self.batch as usize;
         if !outlet.dirty {
             outlet.dirty = true;
+            outlet.since_ns = self.now;
             self.dirty.push(id);
         }
-        if full && !outlet.blocked { self.flush_outlet(id) } else { Ok(()) }
+        outlet.pending.len() >= self.batch as usize
     }
 
-    /// Sends what waits in every outlet that got something this turn.
+    /// Sends what waits in every outlet that got something, unless it may wait for more.
     pub(crate) fn flush_dirty(&mut self) -> Result<(), Disowned> {
+        let linger_ns = self.tables().linger_ns;
+        if linger_ns > 0 && !self.dirty.is_empty() {
+            return self.flush_due(linger_ns);
+        }
         while let Some(id) = self.dirty.pop() {
             if let Some(outlet) = self.outlet(id) {
                 outlet.dirty = false;
@@ -117,9 +175,36 @@ impl LaneState {
         Ok(())
     }
 
+    /// The same where frames may linger: only what is full, or has waited long enough, goes.
+    fn flush_due(&mut self, linger_ns: u64) -> Result<(), Disowned> {
+        let now = monotonic_ns();
+        self.linger_at_ns = 0;
+        let mut at = 0;
+        while let Some(id) = self.dirty.get(at).copied() {
+            let Some(outlet) = self.outlet(id) else {
+                self.dirty.swap_remove(at);
+                continue;
+            };
+            let due_ns = outlet.since_ns + linger_ns;
+            if !outlet.blocked && outlet.pending.len() < self.batch as usize && now < due_ns {
+                let first = self.linger_at_ns == 0;
+                self.linger_at_ns = if first { due_ns } else { due_ns.min(self.linger_at_ns) };
+                at += 1;
+                continue;
+            }
+            self.dirty.swap_remove(at);
+            outlet.dirty = false;
+            if !outlet.blocked {
+                self.flush_outlet(id)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Sends what waits for one outlet, until nothing does or the channel takes no more.
     pub(crate) fn flush_outlet(&mut self, id: u32) -> Result<(), Disowned> {
-        // Bounded: each round takes at least one event away or ends.
+        // Bounded: each round takes at least one event away, or ends; a member with others beside it is out
+        // after a few refusals.
         loop {
             let Some(outlet) = self.outlet(id) else { return Ok(()) };
             if outlet.pending.is_empty() || outlet.failed {
@@ -133,30 +218,117 @@ impl LaneState {
                     break;
                 }
                 PANICKED => {
-                    self.fail_outlet(id, stats::PANICKED);
+                    self.fail_outlet(id, stats::PANICKED)?;
                     break;
                 }
                 error if error < 0 => {
                     outlet.stats.errors.add(1);
-                    if let Some(handle) = outlet.pending.pop_front() {
-                        self.refuse_copy(handle, Reason::SendError);
+                    if !self.was_refused(id)? {
+                        break;
                     }
                 }
                 sent => {
                     let now = monotonic_ns();
                     self.now = now;
+                    let settles = outlet.traits.has(ChannelTraits::RECEIPTS);
                     for _ in 0..(sent as usize).min(count) {
-                        if let Some(handle) = outlet.pending.pop_front() {
+                        let Some(handle) = outlet.pending.pop_front() else { break };
+                        if settles {
+                            outlet.unsettled.push_back((self.pool.record(handle).id, handle));
+                        } else {
                             self.sent(outlet, handle, now);
                         }
+                    }
+                    // A channel may take a frame and give it up, or hear of an earlier one's fate.
+                    let given_up = outlet.counters.send_errors.get();
+                    if std::mem::replace(&mut outlet.given_up, given_up) != given_up {
+                        self.was_given_up(id)?;
+                    } else if !settles && outlet.health.ails() {
+                        self.member_took(outlet);
                     }
                 }
             }
         }
         if let Some(outlet) = self.outlet(id) {
             outlet.stats.pending.set(outlet.pending.len() as u64);
+            if outlet.calls_back() && !outlet.failed {
+                self.call_back(id)?;
+            }
         }
         Ok(())
+    }
+
+    /// The channel sends on what it holds itself, and says what became of what it took.
+    fn call_back(&mut self, id: u32) -> Result<(), Disowned> {
+        let Some(outlet) = self.outlet(id) else { return Ok(()) };
+        if outlet.traits.has(ChannelTraits::FLUSHES) {
+            self.in_call = InCall::Send { outlet: id, frames: 0 };
+            self.enter(Doing::Send, id);
+            let answer = outlet.channel.flush();
+            self.leave(Doing::Send)?;
+            match answer {
+                PANICKED => return self.fail_outlet(id, stats::PANICKED),
+                // Some is left: the descriptor says when to go on.
+                AGAIN | 0.. => {}
+                _ => outlet.stats.errors.add(1),
+            }
+        }
+        if outlet.traits.has(ChannelTraits::RECEIPTS) { self.take_receipts(id) } else { Ok(()) }
+    }
+
+    /// Settles what the receiver has acknowledged; what it will not acknowledge any more goes to another.
+    fn take_receipts(&mut self, id: u32) -> Result<(), Disowned> {
+        for _ in 0..RECEIPT_CALLS {
+            let Some(outlet) = self.outlet(id) else { return Ok(()) };
+            if outlet.unsettled.is_empty() {
+                break;
+            }
+            // Taken out for the call: a lane that is taken over meanwhile makes itself another one.
+            let mut receipts = std::mem::take(&mut self.receipts);
+            self.in_call = InCall::Send { outlet: id, frames: 0 };
+            self.enter(Doing::Send, id);
+            let count = outlet.channel.receipts((&mut receipts[..]).into()) as usize;
+            if let Err(disowned) = self.leave(Doing::Send) {
+                std::mem::forget(receipts);
+                return Err(disowned);
+            }
+            let count = count.min(receipts.len());
+            self.now = monotonic_ns();
+            for receipt in &receipts[..count] {
+                let at = outlet.unsettled.iter().position(|(event_id, _)| *event_id == receipt.event_id);
+                let Some((_, handle)) = at.and_then(|at| outlet.unsettled.remove(at)) else { continue };
+                if receipt.verdict == Receipt::DELIVERED {
+                    self.sent(outlet, handle, self.now);
+                    if outlet.health.ails() {
+                        self.member_took(outlet);
+                    }
+                } else if let Err(disowned) = self.was_lost(id, handle) {
+                    std::mem::forget(receipts);
+                    return Err(disowned);
+                }
+            }
+            let full = count == receipts.len();
+            self.receipts = receipts;
+            if !full {
+                break;
+            }
+        }
+        if let Some(outlet) = self.outlet(id) {
+            outlet.stats.unsettled.set(outlet.unsettled.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// The descriptor of a channel that calls back is readable.
+    pub(crate) fn serve_outlet(&mut self, id: u32) -> Result<(), Disowned> {
+        let Some(outlet) = self.outlet(id).filter(|outlet| !outlet.failed) else { return Ok(()) };
+        if !outlet.calls_back() {
+            return self.unblock_outlet(id, true);
+        }
+        self.call_back(id)?;
+        outlet.blocked = false;
+        self.flush_outlet(id)?;
+        self.release_holds()
     }
 
     /// One call into the channel with the first `count` waiting events.
@@ -228,11 +400,16 @@ impl LaneState {
         self.release(handle);
     }
 
-    /// The channel takes no more: waits until its descriptor can be written to, or, where it has none,
-    /// asks again after a while.
+    /// The channel takes no more: waits until its descriptor can be written to (one that calls back says so by
+    /// itself), or, where it has none, asks again after a while.
     fn block_outlet(&mut self, outlet: &mut Outlet) {
         outlet.blocked = true;
+        outlet.health.blocks(self.now);
+        self.look_after(outlet);
         if outlet.descriptor >= 0 {
+            if outlet.calls_back() {
+                return;
+            }
             // SAFETY: the channel owns the descriptor and outlives this borrow.
             let descriptor = unsafe { BorrowedFd::borrow_raw(outlet.descriptor) };
             if self.shared.place.watch_writable_once(descriptor, token::outlet(outlet.id)).is_ok() {
@@ -242,27 +419,37 @@ impl LaneState {
         self.ask_again.push_once(outlet.id);
     }
 
-    /// The descriptor can be written to again.
-    pub(crate) fn unblock_outlet(&mut self, id: u32) -> Result<(), Disowned> {
+    /// The outlet is asked again: because its descriptor can be written to, or (`sure` is false) because some
+    /// time has passed.
+    pub(crate) fn unblock_outlet(&mut self, id: u32, sure: bool) -> Result<(), Disowned> {
         if let Some(outlet) = self.outlet(id) {
             outlet.blocked = false;
+            if sure && outlet.health.ails() {
+                self.member_can(outlet);
+            }
             self.flush_outlet(id)?;
             self.release_holds()?;
         }
         Ok(())
     }
 
-    /// A channel panicked or did not come back: what waits for it is dropped, it gets nothing more.
-    pub(crate) fn fail_outlet(&mut self, id: u32, mark: u64) {
-        let Some(outlet) = self.outlet(id) else { return };
+    /// A channel panicked or did not come back: it gets nothing more, and what waits for it goes to others, or
+    /// is dropped.
+    pub(crate) fn fail_outlet(&mut self, id: u32, mark: u64) -> Result<(), Disowned> {
+        let Some(outlet) = self.outlet(id) else { return Ok(()) };
         if outlet.failed {
-            return;
+            return Ok(());
         }
         outlet.failed = true;
         outlet.stats.failed.set(mark);
-        while let Some(handle) = outlet.pending.pop_front() {
-            self.refuse_copy(handle, Reason::ReceiverFailed);
-        }
         self.tell(LaneNotice::OutletFailed { outlet: id });
+        while let Some(handle) =
+            outlet.unsettled.pop_front().map(|(_, handle)| handle).or_else(|| outlet.pending.pop_front())
+        {
+            if !self.give_to_another(Member::Outlet(id), handle)? {
+                self.refuse_copy(handle, Reason::ReceiverFailed);
+            }
+        }
+        Ok(())
     }
 }

@@ -18,7 +18,7 @@ use super::order::{INJECTED, Injected, LaneNotice, NOTICES};
 use super::pool::{Pool, PoolSize};
 use super::shared::LaneShared;
 use super::state::{InCall, LaneParts, LaneRings, LaneState, Scratch};
-use super::supervisor::{Supervisor, Verdicts, Ward};
+use super::supervisor::{Share, Supervisor, Verdicts, Ward};
 use super::tables::LaneTables;
 use crate::processing::function_worker::{self, FunctionRings, FunctionShared};
 use crate::processing::invoker::FunctionPort;
@@ -127,7 +127,7 @@ impl Lane {
             ids: room_for_ids(&tables),
         });
         let state = Arc::new(StateCell(UnsafeCell::new(state)));
-        let verdicts = supervisor.watch(Ward::Lane(Arc::clone(&shared)));
+        let verdicts = supervisor.watch(Ward::Lane(Arc::clone(&shared)), Share::of(&spec, false));
         let mut lane = Lane {
             spec,
             level,
@@ -315,16 +315,24 @@ impl Lane {
         if let Some(thread) = self.shared.thread() {
             // A deadline thread cannot be pinned: the CPUs come first.
             scheduling::pin(thread, &spec.cpus)?;
-            scheduling::apply(thread, &spec.scheduler)?;
+            scheduling::apply_best(thread, &spec.scheduler)?;
         }
         let scheduler = scheduling::for_functions(&spec.scheduler, spec.function_priority);
         for worker in &self.workers {
             if let Some(thread) = worker.shared.thread() {
                 scheduling::pin(thread, &spec.cpus)?;
-                scheduling::apply(thread, &scheduler)?;
+                scheduling::apply_best(thread, &scheduler)?;
             }
         }
         Ok(())
+    }
+
+    /// The level says something else of the lane's rank or share.
+    pub fn set_share(&self, spec: &LevelSpec) {
+        self.supervisor.set_share(&self.verdicts, &Share::of(spec, false));
+        for worker in &self.workers {
+            self.supervisor.set_share(&worker.verdicts, &Share::of(spec, true));
+        }
     }
 
     /// Whether the supervisor has taken the queue worker's scheduling for the moment.
@@ -491,7 +499,7 @@ fn start_worker(
     }
     let port =
         FunctionPort::new(Arc::clone(&shared), rings.to_worker, rings.from_worker, thread.thread().clone());
-    let verdicts = supervisor.watch(Ward::Function(Arc::clone(&shared)));
+    let verdicts = supervisor.watch(Ward::Function(Arc::clone(&shared)), Share::of(spec, true));
     Ok((Worker { shared, verdicts, thread }, port))
 }
 
@@ -501,7 +509,7 @@ fn prepare_thread(scheduler: &tempos_control::Scheduler, cpus: &[u32], lock: boo
     memory::settle_stack(lock);
     let thread = ThreadId::current();
     let _ = scheduling::pin(thread, cpus);
-    let _ = scheduling::apply(thread, scheduler);
+    let _ = scheduling::apply_best(thread, scheduler);
 }
 
 /// A thread's name: at most 15 bytes (pthread_setname_np(3)).

@@ -42,13 +42,13 @@ impl LaneState {
         self.queue_failed = false;
         self.scratch = scratch;
         self.tables = std::ptr::from_ref(tables);
-        self.batch = tables.batch;
-        self.block = tables.block;
+        self.take_settings(tables);
         let held: Vec<u32> = std::iter::from_fn(|| self.held.pop()).collect();
         self.held.reserve(ids);
         self.ask_again.reserve(ids);
         self.resting.reserve(ids);
         self.dirty.reserve(ids.saturating_sub(self.dirty.len()));
+        self.ailing.reserve(ids.saturating_sub(self.ailing.len()));
         for (topic, share) in &tables.shares {
             self.queue.set_topic(*topic, share);
         }
@@ -60,9 +60,16 @@ impl LaneState {
                 let _ = self.admit(new);
             }
         }
-        for (_, cell) in tables.outlets.iter().flatten() {
+        for entry in tables.outlets.iter().flatten() {
             // SAFETY: no queue worker runs, so this thread is the lane's owner.
-            let outlet = unsafe { cell.get() };
+            let outlet = unsafe { entry.cell.get() };
+            for _ in 0..outlet.unsettled.len() {
+                if let Some((id, handle)) = outlet.unsettled.pop_front()
+                    && let Some(new) = self.move_event(&mut old, handle)
+                {
+                    outlet.unsettled.push_back((id, new));
+                }
+            }
             for _ in 0..outlet.pending.len() {
                 if let Some(handle) = outlet.pending.pop_front()
                     && let Some(new) = self.move_event(&mut old, handle)
@@ -71,9 +78,9 @@ impl LaneState {
                 }
             }
         }
-        for (_, cell) in tables.calls.iter().flatten() {
+        for entry in tables.calls.iter().flatten() {
             // SAFETY: as above.
-            let call = unsafe { cell.get() };
+            let call = unsafe { entry.cell.get() };
             call.in_flight = 0;
             for _ in 0..call.pending.len() {
                 if let Some(handle) = call.pending.pop_front()

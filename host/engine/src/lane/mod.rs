@@ -6,6 +6,7 @@
 //! neither scripts nor calls, and of plugins only the doors.
 
 pub mod cell;
+pub mod crossing;
 pub mod handle;
 pub mod migration;
 pub mod order;

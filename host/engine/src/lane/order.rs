@@ -56,6 +56,18 @@ pub enum LaneNotice {
         /// Its id.
         outlet: u32,
     },
+    /// A member refuses events or takes none: the others of its group get them.
+    MemberOut {
+        /// The outlet's id.
+        outlet: u32,
+        /// It took nothing for its group's stall; otherwise it refused.
+        stalled: bool,
+    },
+    /// A member takes events again.
+    MemberBack {
+        /// The outlet's id.
+        outlet: u32,
+    },
     /// The queue policy panicked: nothing is dispatched until it is replaced.
     PolicyFailed,
 }

@@ -44,6 +44,10 @@ pub struct Record {
     pub reason: Option<Reason>,
     /// How many receivers did not.
     pub copies_lost: u16,
+    /// How often it was given to another member than the one before.
+    pub attempts: u8,
+    /// The source that counts it as in flight, plus one; 0: none does.
+    pub source: u32,
     /// Bytes of payload.
     pub payload_bytes: u32,
     /// Bytes of attributes, which follow the payload.
@@ -231,6 +235,15 @@ impl Pool {
         let record = &mut self.records[handle as usize];
         record.payload_bytes = payload.len() as u32;
         record.attribute_bytes = attributes.len() as u32;
+    }
+
+    /// Writes payload and attributes that lie one after the other in two parts.
+    pub fn fill_parts(&mut self, handle: Handle, payload_bytes: u32, first: &[u8], second: &[u8]) {
+        let bytes = (first.len() + second.len()) as u32;
+        self.fill(handle, first, second);
+        let record = &mut self.records[handle as usize];
+        record.payload_bytes = payload_bytes.min(bytes);
+        record.attribute_bytes = bytes - record.payload_bytes;
     }
 
     /// The payload. The lifetime is the caller's to mind: the bytes stay as they are until the handle is

@@ -5,18 +5,22 @@ use std::sync::Arc;
 
 use rtrb::{Consumer, Producer};
 use rustix::event::epoll;
+use tempos_abi::adapter::Receipt;
 use tempos_abi::attributes::ATTRIBUTES_BYTES_MAX;
 use tempos_abi::envelope::ENVELOPE_BYTES_MAX;
 use tempos_abi::event::{RxSlot, TxFrame};
 use tempos_abi::level::QosLevel;
 use tempos_abi::queue::QueueBox;
+use tempos_control::level::LEVELS_MAX;
 
+use super::crossing::{CrossingIn, CrossingOut};
 use super::order::{Injected, LaneNotice};
 use super::ownership::{Disowned, Doing, Owner};
 use super::pool::{Handle, Pool, Stage};
 use super::shared::LaneShared;
 use super::tables::{LaneTables, TopicEntry};
-use crate::bridging::endpoint::Source;
+use crate::bridging::endpoint::{Source, UNTIL_DONE};
+use crate::bridging::shaper::Shaper;
 use crate::delivery::outlet::{BATCH_MAX, Outlet};
 use crate::processing::invoker::FunctionPort;
 use crate::processing::workflow::Call;
@@ -220,8 +224,25 @@ pub struct LaneState {
     /// Sources that brought nothing too often, and when they are looked at again; 0: there is none.
     pub(crate) resting: OnceList,
     pub(crate) rested_at_ns: u64,
+    /// Sources that go are read to their end, whatever their rate.
+    pub(crate) unshaped: bool,
     /// Topics on hold.
     pub(crate) held: OnceList,
+    /// Members that block or are out, and when the next of them is to be looked at; 0: at no time.
+    pub(crate) ailing: Vec<u32>,
+    pub(crate) ailing_at_ns: u64,
+    /// Receipts of one call.
+    pub(crate) receipts: Box<[Receipt]>,
+    /// When a frame that waits for others has waited long enough; 0: none does.
+    pub(crate) linger_at_ns: u64,
+    /// The rate of the level, where it has one.
+    pub(crate) shaper: Option<Shaper>,
+    pub(crate) rate_max: u32,
+    /// Crossings by the index of the other lane.
+    pub(crate) crossings_out: [Option<CrossingOut>; LEVELS_MAX],
+    pub(crate) crossings_in: [Option<CrossingIn>; LEVELS_MAX],
+    /// What came is for topics of tables that are still to come.
+    pub(crate) crossings_wait: bool,
     pub(crate) rings: LaneRings,
     pub(crate) ports: Vec<FunctionPort>,
     pub(crate) in_call: InCall,
@@ -235,16 +256,21 @@ unsafe impl Send for LaneState {}
 /// The most sources that one look at the waiting place brings.
 pub const READY_MAX: usize = 64;
 
+/// Room for what one look at the waiting place brings.
+pub(crate) fn no_events() -> Vec<epoll::Event> {
+    let empty = epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) };
+    vec![empty; READY_MAX]
+}
+
 impl LaneState {
     /// Puts a lane together, on an ordinary thread.
     pub fn new(parts: LaneParts) -> Self {
         let owner = parts.shared.ownership.owner();
         // SAFETY: the caller keeps the first tables alive.
-        let (batch, block) = unsafe {
+        let (batch, block, rate_max) = unsafe {
             let tables = &*parts.tables;
-            (tables.batch, tables.block)
+            (tables.batch, tables.block, tables.rate_max)
         };
-        let empty = epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) };
         let mut state = LaneState {
             shared: parts.shared,
             owner,
@@ -261,14 +287,24 @@ impl LaneState {
             batch,
             block,
             scratch: parts.scratch,
-            events: vec![empty; READY_MAX],
+            events: no_events(),
             frames: Vec::with_capacity(BATCH_MAX),
             heads: vec![0; BATCH_MAX * ENVELOPE_BYTES_MAX].into(),
             dirty: Vec::with_capacity(parts.ids),
             ask_again: OnceList::new(parts.ids),
             resting: OnceList::new(parts.ids),
             rested_at_ns: 0,
+            unshaped: false,
             held: OnceList::new(parts.ids),
+            ailing: Vec::with_capacity(parts.ids),
+            ailing_at_ns: 0,
+            receipts: vec![Receipt::empty(); BATCH_MAX].into(),
+            linger_at_ns: 0,
+            shaper: (rate_max > 0).then(|| Shaper::new(rate_max, None)),
+            rate_max,
+            crossings_out: [const { None }; LEVELS_MAX],
+            crossings_in: [const { None }; LEVELS_MAX],
+            crossings_wait: false,
             rings: parts.rings,
             ports: parts.ports,
             in_call: InCall::Nothing,
@@ -312,16 +348,16 @@ impl LaneState {
 
     /// An outlet of the tables in use.
     pub(crate) fn outlet(&self, id: u32) -> Option<&'static mut Outlet> {
-        let (_, cell) = self.tables().outlets.get(id as usize)?.as_ref()?;
+        let entry = self.tables().outlets.get(id as usize)?.as_ref()?;
         // SAFETY: this is the lane's owner.
-        Some(unsafe { cell.get() })
+        Some(unsafe { entry.cell.get() })
     }
 
     /// A call of the tables in use.
     pub(crate) fn call(&self, id: u32) -> Option<&'static mut Call> {
-        let (_, cell) = self.tables().calls.get(id as usize)?.as_ref()?;
+        let entry = self.tables().calls.get(id as usize)?.as_ref()?;
         // SAFETY: this is the lane's owner.
-        Some(unsafe { cell.get() })
+        Some(unsafe { entry.cell.get() })
     }
 
     /// Tells the controller; what finds the ring full is counted.
@@ -359,6 +395,16 @@ impl LaneState {
         self.release(handle);
     }
 
+    /// One event less of a source is in flight.
+    fn let_go_of(&mut self, source: u32) {
+        let Some(source) = self.source(source) else { return };
+        source.entrance.in_flight = source.entrance.in_flight.saturating_sub(1);
+        if source.rests_until_ns == UNTIL_DONE && source.entrance.in_flight < source.entrance.in_flight_max {
+            source.rests_until_ns = self.now.max(1);
+            self.rested_at_ns = self.now.max(1);
+        }
+    }
+
     /// A receiver is done with the event; the last one gives the buffer back and settles the account.
     pub(crate) fn release(&mut self, handle: Handle) {
         let record = self.pool.record_mut(handle);
@@ -372,6 +418,9 @@ impl LaneState {
         let record = *record;
         self.pool.give_back(handle);
         self.shared.stats.bytes.subtract(u64::from(record.bytes()));
+        if record.source != 0 {
+            self.let_go_of(record.source - 1);
+        }
         let Some(entry) = self.topic(record.topic) else { return };
         entry.stats.live.subtract(1);
         if !record.delivered {

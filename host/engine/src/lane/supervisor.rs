@@ -3,10 +3,15 @@
 //! It looks every 50 ms while anything moves and once a second while nothing does. After 200 ms in one and
 //! the same call an owner is demoted, so that it no longer holds up its CPU; after 500 ms it loses its
 //! lane, and the controller starts a successor. An owner that merely gets no CPU is left alone.
+//!
+//! It also keeps minimum shares: a thread that wants to run and got less CPU time than its level's share, while
+//! lanes above it were busy, runs above them for what is missing, a few milliseconds at a time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use tempos_control::{LevelSpec, Scheduler};
 
 use super::ownership::{Beat, Doing, Ownership};
 use super::shared::LaneShared;
@@ -25,6 +30,34 @@ const FUNCTION_BUDGET_NS: u64 = 20_000_000;
 /// How far past its deadline a function is demoted, and loses its worker.
 const FUNCTION_GRACE_NS: u64 = 10_000_000;
 const FUNCTION_DISOWN_NS: u64 = 300_000_000;
+/// The priority at which what is missing of a share is made up for: above all lanes, below the supervisor.
+const SHARE_PRIORITY: u8 = scheduling::PRIORITY_MAX - 1;
+/// The longest that lanes are held up for it at a time.
+const SHARE_SLICE_NS: u64 = 5_000_000;
+
+/// The most threads that are helped at a time.
+const STARVED_MAX: usize = 8;
+
+/// What a ward's level says of its CPU time.
+#[derive(Clone, Debug)]
+pub struct Share {
+    rank: u8,
+    percent: u8,
+    scheduler: Scheduler,
+}
+
+impl Share {
+    /// The share of a level's queue worker, or of its function workers.
+    pub fn of(level: &LevelSpec, functions: bool) -> Self {
+        let scheduler = match functions {
+            true => scheduling::for_functions(&level.scheduler, level.function_priority),
+            false => level.scheduler.clone(),
+        };
+        // Threads under a deadline have their share by reservation.
+        let reserved = matches!(scheduler, Scheduler::Deadline { .. });
+        Share { rank: level.rank, percent: if reserved { 0 } else { level.share_percent }, scheduler }
+    }
+}
 
 /// Whom the supervisor looks after.
 pub enum Ward {
@@ -66,6 +99,10 @@ struct Watched {
     since_ns: u64,
     cpu_ns: u64,
     demoted: bool,
+    share: Share,
+    /// CPU time that it had used at the last look, and in the time before that look.
+    used_ns: u64,
+    lately_ns: u64,
 }
 
 /// The list of wards, and the thread's bell.
@@ -83,7 +120,7 @@ impl std::fmt::Debug for Supervisor {
 
 impl Supervisor {
     /// Looks after one more; the answer is where its verdicts are found.
-    pub fn watch(&self, ward: Ward) -> Arc<Verdicts> {
+    pub fn watch(&self, ward: Ward, share: Share) -> Arc<Verdicts> {
         let verdicts = Arc::new(Verdicts::default());
         let watched = Watched {
             ward,
@@ -92,9 +129,24 @@ impl Supervisor {
             since_ns: 0,
             cpu_ns: 0,
             demoted: false,
+            share,
+            used_ns: 0,
+            lately_ns: 0,
         };
         self.wards.lock().unwrap_or_else(PoisonError::into_inner).push(watched);
         verdicts
+    }
+
+    /// Its level says something else now.
+    pub fn set_share(&self, verdicts: &Arc<Verdicts>, share: &Share) {
+        let mut wards = self.wards.lock().unwrap_or_else(PoisonError::into_inner);
+        for watched in wards.iter_mut().filter(|watched| Arc::ptr_eq(&watched.verdicts, verdicts)) {
+            watched.share = share.clone();
+            // It may just have been given back what it had before.
+            if let Some(thread) = watched.ward.thread().filter(|_| !watched.demoted) {
+                let _ = scheduling::apply(thread, &share.scheduler);
+            }
+        }
     }
 
     /// Looks after it no longer.
@@ -112,13 +164,63 @@ impl Supervisor {
     pub fn run(&self) {
         let mut quiet_rounds = 0u32;
         let mut pulse = 0;
+        let mut last_ns = monotonic_ns();
         while !self.stop.load(Ordering::Acquire) {
-            let (busy, now_pulse) = self.look(monotonic_ns());
+            let now = monotonic_ns();
+            let (busy, now_pulse) = self.look(now);
+            let starved = self.keep_shares(now - std::mem::replace(&mut last_ns, now));
             quiet_rounds = if busy || now_pulse != pulse { 0 } else { quiet_rounds.saturating_add(1) };
             pulse = now_pulse;
-            let pause = if quiet_rounds > 20 { REST_NS } else { LOOK_NS };
+            let pause = match quiet_rounds {
+                _ if starved => SHARE_SLICE_NS,
+                21.. => REST_NS,
+                _ => LOOK_NS,
+            };
             std::thread::park_timeout(Duration::from_nanos(pause));
         }
+    }
+
+    /// Lets run for a moment who got less than its share in the time that has passed; whether there was anybody.
+    fn keep_shares(&self, elapsed_ns: u64) -> bool {
+        // Held meanwhile, so that whoever changes a level's scheduling does it before or after.
+        let mut wards = self.wards.lock().unwrap_or_else(PoisonError::into_inner);
+        if wards.iter().all(|watched| watched.share.percent == 0) {
+            return false;
+        }
+        for watched in wards.iter_mut() {
+            let used_ns = watched.ward.thread().map_or(0, scheduling::cpu_clock_ns);
+            watched.lately_ns = used_ns.saturating_sub(std::mem::replace(&mut watched.used_ns, used_ns));
+        }
+        let above_ns =
+            |rank: u8| wards.iter().filter(|w| w.share.rank > rank).map(|w| w.lately_ns).sum::<u64>();
+        let mut starved: [Option<(ThreadId, &Scheduler)>; STARVED_MAX] = [None; STARVED_MAX];
+        let mut slots = starved.iter_mut();
+        let mut missing_ns = 0;
+        for watched in wards.iter().filter(|w| w.share.percent > 0 && !w.demoted) {
+            let due_ns = elapsed_ns / 100 * u64::from(watched.share.percent);
+            if watched.lately_ns >= due_ns || above_ns(watched.share.rank) < elapsed_ns / 2 {
+                continue;
+            }
+            if let Some(thread) = watched.ward.thread()
+                && scheduling::usage(thread).is_some_and(|usage| usage.state == b'R')
+                && let Some(slot) = slots.next()
+            {
+                *slot = Some((thread, &watched.share.scheduler));
+                missing_ns = missing_ns.max(due_ns - watched.lately_ns);
+            }
+        }
+        if missing_ns == 0 {
+            return false;
+        }
+        let above = Scheduler::RoundRobin { priority: SHARE_PRIORITY };
+        for (thread, _) in starved.iter().flatten() {
+            let _ = scheduling::apply(*thread, &above);
+        }
+        std::thread::sleep(Duration::from_nanos(missing_ns.min(SHARE_SLICE_NS)));
+        for (thread, own) in starved.iter().flatten() {
+            let _ = scheduling::apply(*thread, own);
+        }
+        true
     }
 
     /// One look at everybody: whether anybody is in a plugin, and a number that changes with any progress.

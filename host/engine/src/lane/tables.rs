@@ -6,9 +6,13 @@
 use std::sync::Arc;
 
 use tempos_abi::queue::TopicShare;
+use tempos_control::LevelRule;
+use tempos_control::level::LEVELS_MAX;
 
 use super::cell::LaneCell;
+use super::crossing::{CrossingIn, CrossingOut};
 use crate::bridging::endpoint::Source;
+use crate::bridging::rules::LevelTable;
 use crate::delivery::group::Group;
 use crate::delivery::outlet::Outlet;
 use crate::processing::workflow::Call;
@@ -19,6 +23,8 @@ use crate::stats::TopicStats;
 pub struct TopicEntry {
     /// Its name.
     pub name: Arc<str>,
+    /// Tells topics apart that had the same index one after the other.
+    pub number: u64,
     /// What is counted.
     pub stats: Arc<TopicStats>,
     /// Its groups: those that the wiring names, then taps.
@@ -31,12 +37,33 @@ pub struct TopicEntry {
     pub deadline_ns: u64,
     /// An event is dropped after this; 0: never.
     pub time_to_live_ns: u64,
+    /// An event that is late when its turn comes is dropped.
+    pub drops_late: bool,
+    /// Outputs may come here by an event's `reply-to`.
+    pub takes_replies: bool,
+    /// What gives its events other levels; none for most topics.
+    pub rules: Option<Arc<TopicRules>>,
 }
 
-/// An outlet and the topic whose events it takes.
-pub type OutletEntry = (u32, Arc<LaneCell<Outlet>>);
-/// A call and the topic whose events it takes.
-pub type CallEntry = (u32, Arc<LaneCell<Call>>);
+/// Rules of a topic, and where it stands on the other lanes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TopicRules {
+    /// The rules.
+    pub rules: Vec<LevelRule>,
+    /// Its index and its number on each lane.
+    pub routes: [Option<(u32, u64)>; LEVELS_MAX],
+}
+
+/// A member and the place where it stands.
+#[derive(Debug)]
+pub struct MemberEntry<T> {
+    /// Its topic.
+    pub topic: u32,
+    /// Its group among those of the topic.
+    pub group: u32,
+    /// It.
+    pub cell: Arc<LaneCell<T>>,
+}
 
 /// The tables. Indices are stable from one wiring to the next; what went leaves a hole.
 pub struct LaneTables {
@@ -45,15 +72,23 @@ pub struct LaneTables {
     /// Ingress channels by id.
     pub sources: Vec<Option<Arc<LaneCell<Source>>>>,
     /// Egress channels by id.
-    pub outlets: Vec<Option<OutletEntry>>,
+    pub outlets: Vec<Option<MemberEntry<Outlet>>>,
     /// Workflows' calls by id.
-    pub calls: Vec<Option<CallEntry>>,
+    pub calls: Vec<Option<MemberEntry<Call>>>,
     /// Shares to be told to the queue when these tables come into force.
     pub shares: Vec<(u32, TopicShare)>,
     /// Most frames moved by one call.
     pub batch: u32,
     /// Whether a full queue stops the reading.
     pub block: bool,
+    /// How long a frame may wait for others (ns); 0: not at all.
+    pub linger_ns: u64,
+    /// Most events dispatched in a second; 0: no bound.
+    pub rate_max: u32,
+    /// The levels of the node.
+    pub levels: Arc<LevelTable>,
+    /// Topics that take replies, by name, sorted.
+    pub reply_topics: Vec<(Arc<str>, u32)>,
     /// What the lane takes over once, when these tables come into force.
     pub handover: LaneCell<Handover>,
 }
@@ -67,6 +102,11 @@ pub struct Handover {
     pub outlets: Vec<(Arc<LaneCell<Outlet>>, Option<u32>)>,
     /// Calls whose waiting events move to their successors: old, new id.
     pub calls: Vec<(Arc<LaneCell<Call>>, Option<u32>)>,
+    /// Crossings to other lanes, by their index.
+    /// What they replace stands in their place afterwards.
+    pub crossings_out: Vec<(u8, Option<CrossingOut>)>,
+    /// Crossings from other lanes, in the same way.
+    pub crossings_in: Vec<(u8, Option<CrossingIn>)>,
 }
 
 impl std::fmt::Debug for LaneTables {

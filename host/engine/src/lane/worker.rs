@@ -6,13 +6,16 @@
 
 use std::sync::atomic::Ordering;
 
+use tempos_abi::adapter::Receipt;
 use tempos_abi::invoker::Outcome;
+use tempos_control::level::LEVELS_MAX;
 
 use super::order::{EXPLANATION_BYTES, Injected, LaneNotice};
 use super::ownership::Disowned;
 use super::pool::Stage;
 use super::state::{InCall, LaneState, READY_MAX};
-use super::tables::token;
+use super::tables::{LaneTables, token};
+use crate::bridging::shaper::Shaper;
 use crate::stats::{LOST, Reason};
 use crate::system::clock::monotonic_ns;
 use crate::system::wake::WAKE_TOKEN;
@@ -61,12 +64,16 @@ impl LaneState {
                 WAKE_TOKEN => self.shared.place.acknowledge(),
                 other => match token::read(other) {
                     Ok(source) => self.receive(source)?,
-                    Err(outlet) => self.unblock_outlet(outlet)?,
+                    Err(outlet) => self.serve_outlet(outlet)?,
                 },
             }
         }
+        if self.crossings_in.iter().any(Option::is_some) {
+            self.take_crossings()?;
+        }
         self.collect()?;
         self.dispatch()?;
+        self.tend_members()?;
         if !self.ask_again.is_empty() {
             self.ask_blocked_again()?;
         }
@@ -82,23 +89,31 @@ impl LaneState {
                 let again = monotonic_ns() + ASK_AGAIN_NS;
                 at = if at == 0 { again } else { at.min(again) };
             }
-            if self.rested_at_ns != 0 {
-                at = if at == 0 { self.rested_at_ns } else { at.min(self.rested_at_ns) };
+            for other in [self.rested_at_ns, self.ailing_at_ns, self.linger_at_ns] {
+                if other != 0 {
+                    at = if at == 0 { other } else { at.min(other) };
+                }
             }
             (at != 0).then(|| at.saturating_sub(monotonic_ns()))
         };
         let quiet = self.queue_failed || self.block && self.room_to_receive() == 0;
+        // Taken out for the wait, so that the rest of the lane can be looked at meanwhile.
+        let mut events = std::mem::take(&mut self.events);
         let shared = &self.shared;
         let ports = &self.ports;
+        let lane = &*self;
+        let crosses = self.crossings_in.iter().any(Option::is_some);
         let more_work = || {
-            shared.has_next_tables()
+            crosses && lane.has_crossings()
+                || shared.has_next_tables()
                 || shared.has_next_port()
                 || shared.has_errand()
                 || shared.is_stopping()
                 || shared.injected.load(Ordering::Relaxed)
                 || ports.iter().any(|port| !port.from_worker.is_empty())
         };
-        let ready = shared.place.wait(&mut self.events, limit, quiet, more_work);
+        let ready = shared.place.wait(&mut events, limit, quiet, more_work);
+        self.events = events;
         if self.wake_at_ns != 0 && self.queued > 0 {
             // The policy's time may have come: it is asked, and says when to ask again.
             self.more_queued = true;
@@ -122,7 +137,7 @@ impl LaneState {
     fn ask_blocked_again(&mut self) -> Result<(), Disowned> {
         for _ in 0..self.ask_again.len() {
             let Some(id) = self.ask_again.pop() else { break };
-            self.unblock_outlet(id)?;
+            self.unblock_outlet(id, false)?;
         }
         Ok(())
     }
@@ -163,14 +178,19 @@ impl LaneState {
     fn change_tables(&mut self, tables: *const super::tables::LaneTables) -> Result<(), Disowned> {
         // SAFETY: the controller keeps them alive until they are acknowledged.
         for source in unsafe { &(*tables).handover.get().sources } {
-            self.receive_the_rest(*source)?;
+            if let Some(source) = self.source(*source) {
+                source.rests_until_ns = 0;
+            }
+            self.unshaped = true;
+            let answer = self.receive_the_rest(*source);
+            self.unshaped = false;
+            answer?;
         }
         self.flush_dirty()?;
         let old = self.tables();
         self.tables = tables;
         let new = self.tables();
-        self.batch = new.batch;
-        self.block = new.block;
+        self.take_settings(new);
         // SAFETY: this is the lane's owner, and the controller does not look before it is told.
         let handover = unsafe { new.handover.get() };
         for (outlet, successor) in &handover.outlets {
@@ -197,6 +217,14 @@ impl LaneState {
                 next.in_flight = call.in_flight;
             }
         }
+        // What they replace goes back with the handover: it is not freed here.
+        for (lane, crossing) in &mut handover.crossings_out {
+            std::mem::swap(crossing, &mut self.crossings_out[*lane as usize % LEVELS_MAX]);
+        }
+        for (lane, crossing) in &mut handover.crossings_in {
+            std::mem::swap(crossing, &mut self.crossings_in[*lane as usize % LEVELS_MAX]);
+        }
+        self.crossings_wait = false;
         for (topic, share) in &new.shares {
             self.queue.set_topic(*topic, share);
         }
@@ -210,6 +238,17 @@ impl LaneState {
         self.release_holds()?;
         self.more_queued = self.queued > 0;
         Ok(())
+    }
+
+    /// What the tables say of the lane itself.
+    pub(crate) fn take_settings(&mut self, tables: &LaneTables) {
+        self.batch = tables.batch;
+        self.block = tables.block;
+        if tables.rate_max != self.rate_max {
+            self.rate_max = tables.rate_max;
+            self.shaper = (tables.rate_max > 0).then(|| Shaper::new(tables.rate_max, None));
+            self.more_queued = self.queued > 0;
+        }
     }
 
     /// Takes in what the socket of a source that goes holds already. Bounded by what a socket may hold.
@@ -230,7 +269,10 @@ impl LaneState {
     }
 
     fn move_outlet(&mut self, outlet: &mut crate::delivery::outlet::Outlet, successor: Option<u32>) {
-        while let Some(handle) = outlet.pending.pop_front() {
+        // What was not acknowledged goes once more, before what was not sent.
+        while let Some(handle) =
+            outlet.unsettled.pop_front().map(|(_, handle)| handle).or_else(|| outlet.pending.pop_front())
+        {
             match successor.and_then(|id| self.outlet(id)) {
                 Some(next) if next.pending.len() < next.pending.capacity() => {
                     next.pending.push_back(handle);
@@ -279,7 +321,8 @@ impl LaneState {
                             self.write_off(handle);
                         }
                     }
-                    self.fail_outlet(outlet, LOST);
+                    // No other thread owns the lane yet.
+                    let _ = self.fail_outlet(outlet, LOST);
                 }
             }
             InCall::Policy => self.fail_queue(),
@@ -289,7 +332,7 @@ impl LaneState {
                 if let Some(call) = self.call(call) {
                     call.stats.busy.subtract(1);
                     call.stats.count(Outcome::LATE);
-                    self.fail_call(call, LOST);
+                    let _ = self.fail_call(call, LOST);
                 }
                 self.tell(LaneNotice::FunctionFailed {
                     call,
@@ -299,6 +342,9 @@ impl LaneState {
                     explanation_len: 0,
                 });
             }
+        }
+        if self.receipts.is_empty() {
+            self.receipts = vec![Receipt::empty(); crate::delivery::outlet::BATCH_MAX].into();
         }
         if self.frames.capacity() == 0 {
             self.frames = Vec::with_capacity(crate::delivery::outlet::BATCH_MAX);

@@ -4,18 +4,22 @@
 use std::sync::Arc;
 
 use rtrb::{Consumer, Producer};
+use tempos_abi::attributes::{AttributeValue, Attributes};
 use tempos_abi::event::{EventView, Output};
 use tempos_abi::invoker::{InvokeContext, Outcome};
 
 use super::function_worker::{FunctionShared, JOBS, Job, Sleeper, settle};
 use super::workflow::{Call, PENDING_MAX};
-use crate::delivery::group::Load;
+use crate::delivery::group::{Load, Member};
 use crate::lane::order::{EXPLANATION_BYTES, LaneNotice};
 use crate::lane::ownership::{Disowned, Doing};
 use crate::lane::pool::Handle;
 use crate::lane::state::{InCall, LaneState};
 use crate::stats::{self, Reason};
 use crate::system::clock::monotonic_ns;
+
+/// The attribute by which a sender names the topic of the reply.
+pub const REPLY_TO: &str = "reply-to";
 
 /// What a lane holds of a function worker.
 pub struct FunctionPort {
@@ -244,7 +248,7 @@ impl LaneState {
                 explanation: [0; EXPLANATION_BYTES],
                 explanation_len: 0,
             });
-            self.fail_call(call, stats::LOST);
+            self.fail_call(call, stats::LOST)?;
         }
         self.feed_waiting();
         self.release_holds()
@@ -254,7 +258,7 @@ impl LaneState {
     pub(crate) fn feed_waiting(&mut self) {
         for entry in self.tables().calls.iter().flatten() {
             // SAFETY: this is the lane's owner.
-            let call = unsafe { entry.1.get() };
+            let call = unsafe { entry.cell.get() };
             if !call.pending.is_empty() {
                 self.feed(call);
             }
@@ -285,14 +289,24 @@ impl LaneState {
             });
         }
         if job.outcome == Outcome::PANICKED {
-            self.fail_call(call, stats::PANICKED);
+            self.fail_call(call, stats::PANICKED)?;
         }
-        let admitted = match (job.output_bytes, call.to) {
+        let to = if call.replies { self.reply_topic(job.handle).or(call.to) } else { call.to };
+        let admitted = match (job.output_bytes, to) {
             (Some(len), Some(to)) => self.emit(job.handle, to, &output[..len as usize]),
             _ => Ok(()),
         };
         self.release(job.handle);
         admitted
+    }
+
+    /// The topic that an event wants its reply to go to, where there is one of that name that takes replies.
+    fn reply_topic(&self, handle: Handle) -> Option<u32> {
+        let attributes = Attributes::new(self.pool.attributes(handle));
+        let AttributeValue::Text(name) = attributes.get(REPLY_TO)? else { return None };
+        let topics = &self.tables().reply_topics;
+        let at = topics.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
+        Some(topics[at].1)
     }
 
     /// An output becomes an event on the next topic, with its parent's times.
@@ -321,13 +335,17 @@ impl LaneState {
     }
 
     /// A function panicked or did not come back: it gets nothing more.
-    pub(crate) fn fail_call(&mut self, call: &mut Call, mark: u64) {
+    pub(crate) fn fail_call(&mut self, call: &mut Call, mark: u64) -> Result<(), Disowned> {
         call.failed = true;
         call.stats.failed.set(mark);
+        let (id, stats) = (call.id, Arc::clone(&call.stats));
         while let Some(handle) = call.pending.pop_front() {
-            call.stats.busy.subtract(1);
-            self.refuse_copy(handle, Reason::ReceiverFailed);
+            stats.busy.subtract(1);
+            if !self.give_to_another(Member::Call(id), handle)? {
+                self.refuse_copy(handle, Reason::ReceiverFailed);
+            }
         }
+        Ok(())
     }
 }
 

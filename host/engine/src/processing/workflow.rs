@@ -19,6 +19,8 @@ pub struct Call {
     pub id: u32,
     /// The topic that its output goes to, on this lane.
     pub to: Option<u32>,
+    /// Its output goes to the topic that an event names in `reply-to`.
+    pub replies: bool,
     /// Runs on the queue worker.
     pub inline: bool,
     /// How many events the function may work on at once.

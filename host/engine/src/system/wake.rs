@@ -46,6 +46,17 @@ impl WaitingPlace {
         Ok(epoll::add(&self.set, descriptor, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?)
     }
 
+    /// Watches a descriptor for reading, level-triggered, also while sources are not looked at.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn watch_always(&self, descriptor: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        for set in [&self.set, &self.quiet] {
+            epoll::add(set, descriptor, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?;
+        }
+        Ok(())
+    }
+
     /// Asks to be told once when a descriptor can be written to. The descriptor is added where it is not
     /// yet watched.
     ///

@@ -61,6 +61,8 @@ impl Drafting<'_> {
                 format: spec.format,
                 batch: 1,
                 barren: 0,
+                rests_until_ns: 0,
+                entrance: Entrance::of(spec),
                 failed: false,
                 stats: Arc::clone(&stats),
             }));
@@ -108,6 +110,7 @@ impl Drafting<'_> {
                 name: group.name.clone(),
                 members,
                 pick: group.pick,
+                stall_ns: group.stall_ns,
                 cursor: cursor(&old, &group.name),
                 tap: false,
             });
@@ -122,6 +125,7 @@ impl Drafting<'_> {
                     name: name.clone(),
                     members: vec![Member::Call(id)],
                     pick: tempos_control::Pick::default(),
+                    stall_ns: tempos_control::topic::STALL_NS,
                     cursor: cursor(&old, name),
                     tap: false,
                 }),
@@ -181,9 +185,11 @@ impl Drafting<'_> {
             }
             None => Arc::new(ChannelStats::default()),
         };
-        let outlet = Outlet::new(opened.channel, id as u32, spec.format, Arc::clone(&stats));
+        let counters = opened.counters.clone();
+        let outlet = Outlet::new(opened.channel, id as u32, spec.format, Arc::clone(&stats), counters);
         let cell = Arc::new(LaneCell::new(outlet));
         work.draft.opened.push(OpenedCell::Outlet(Arc::clone(&cell)));
+        work.draft.opened_outlets.push(id);
         used.outlets.insert(id);
         let name = if work.level.name == topic.qos {
             spec.name.clone()
@@ -288,6 +294,7 @@ impl Drafting<'_> {
             function: Arc::new(function),
             id: id as u32,
             to,
+            replies: workflow.replies,
             inline: workflow.call.inline,
             concurrency: workflow.call.concurrency,
             worker: id as u32,

@@ -1,0 +1,176 @@
+//! TEMPOS, over each of its adapters for one machine: a node with a strict, a best-effort and a throughput lane.
+
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::System;
+use super::sockets::{Datagrams, LengthPrefixed, Messages, StreamConsumer, StreamProducer, bound, connect};
+use crate::client::{Consumer, Flow, Producer};
+use crate::machine::Layout;
+use crate::node::{self, Node};
+use crate::process::free_port;
+
+const FLOWS: [Flow; 3] = [Flow::Strict, Flow::Bulk, Flow::Rate];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Udp,
+    Unix,
+    Tcp,
+}
+
+struct Tempos {
+    name: &'static str,
+    way: Way,
+    ports: [(u16, u16); 3],
+    node: Node,
+}
+
+/// The levels of every node of the bench.
+pub fn levels(layout: &Layout) -> String {
+    let cpu = layout.forwarder_cpu;
+    format!(
+        "tempos.qos \"strict\" {{ cpus = {{ {cpu} }} }}\n\
+         tempos.qos \"best-effort\" {{ cpus = {{ {cpu} }} }}\n\
+         tempos.qos \"rate\" {{ rank = 100, batch = 64,\n\
+         queue = {{ capacity = 8192, bytes = \"8MiB\", full = \"block\" }} }}\n"
+    )
+}
+
+/// Over UDP.
+pub fn udp(layout: &Layout) -> io::Result<Box<dyn System>> {
+    start("tempos-udp", Way::Udp, layout)
+}
+
+/// Over unix sockets: datagrams, and a seqpacket connection at the highest rate.
+pub fn unix(layout: &Layout) -> io::Result<Box<dyn System>> {
+    start("tempos-unix", Way::Unix, layout)
+}
+
+/// Over TCP.
+pub fn tcp(layout: &Layout) -> io::Result<Box<dyn System>> {
+    start("tempos-tcp", Way::Tcp, layout)
+}
+
+/// Over shared memory.
+pub fn shm(_layout: &Layout) -> io::Result<Box<dyn System>> {
+    Err(io::Error::other("the adapter shm is not part of this build"))
+}
+
+fn start(name: &'static str, way: Way, layout: &Layout) -> io::Result<Box<dyn System>> {
+    let mut ports = [(0, 0); 3];
+    for pair in &mut ports {
+        *pair = (free_port()?, free_port()?);
+    }
+    let folder = node::folder(name)?;
+    let mut wiring = levels(layout);
+    for (flow, (into, out)) in FLOWS.into_iter().zip(ports) {
+        let topic = flow.topic();
+        let qos = if flow == Flow::Bulk { "best-effort" } else { topic };
+        let path = |end: &str| path(&folder, flow, end).display().to_string();
+        let (ingress, egress) = match way {
+            Way::Udp => {
+                let bundles = if flow == Flow::Rate { ", bundles = true" } else { "" };
+                (
+                    format!("tempos.udp {{ bind = \"127.0.0.1:{into}\"{bundles} }}"),
+                    format!("tempos.udp {{ to = \"127.0.0.1:{out}\" }}"),
+                )
+            }
+            Way::Unix => (
+                format!("tempos.unix {{ path = \"{}\" }}", path("in")),
+                format!("tempos.unix {{ path = \"{}\" }}", path("out")),
+            ),
+            Way::Tcp => {
+                let more = if flow == Flow::Rate { ", unsent = \"1MiB\"" } else { "" };
+                (
+                    format!("tempos.tcp {{ bind = \"127.0.0.1:{into}\" }}"),
+                    format!("tempos.tcp {{ to = \"127.0.0.1:{out}\"{more} }}"),
+                )
+            }
+        };
+        wiring += &format!(
+            "tempos.topic \"{topic}\" {{ qos = \"{qos}\", ingress = {{ {ingress} }}, egress = {{ {egress} }} }}\n"
+        );
+    }
+    let node = Node::start(name, &wiring, |_| {})?;
+    Ok(Box::new(Tempos { name, way, ports, node }))
+}
+
+fn path(folder: &Path, flow: Flow, end: &str) -> PathBuf {
+    folder.join(format!("{}-{end}", flow.topic()))
+}
+
+fn at(flow: Flow) -> usize {
+    FLOWS.iter().position(|known| *known == flow).unwrap_or(0)
+}
+
+impl System for Tempos {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn runs_as(&self) -> String {
+        let levels = self.node.ctl(&["levels"]).unwrap_or_default();
+        let of = |name: &str| {
+            let level = levels.as_array().and_then(|all| all.iter().find(|l| l["name"] == name).cloned());
+            level.unwrap_or_default()["Granted"].as_str().unwrap_or("nothing").to_owned()
+        };
+        format!("strict lane {}, best-effort lane {}", of("strict"), of("best-effort"))
+    }
+
+    fn pid(&self) -> Option<u32> {
+        Some(self.node.pid())
+    }
+
+    fn producer(&self, flow: Flow) -> io::Result<Box<dyn Producer>> {
+        let (into, _) = self.ports[at(flow)];
+        Ok(match self.way {
+            Way::Udp => {
+                let socket = UdpSocket::bind("127.0.0.1:0")?;
+                socket.connect(("127.0.0.1", into))?;
+                Box::new(Datagrams::new(socket, flow == Flow::Rate))
+            }
+            Way::Unix => {
+                let socket = UnixDatagram::unbound()?;
+                let target = self.node.path(&format!("{}-in", flow.topic()));
+                let patience = Instant::now() + Duration::from_secs(5);
+                while let Err(error) = socket.connect(&target) {
+                    if Instant::now() > patience {
+                        return Err(error);
+                    }
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Box::new(Datagrams::new(socket, false))
+            }
+            Way::Tcp => Box::new(StreamProducer::new(connect(into)?, LengthPrefixed)?),
+        })
+    }
+
+    fn consumer(&self, flows: &[Flow]) -> io::Result<Box<dyn Consumer>> {
+        if self.way == Way::Tcp {
+            let listeners: Result<Vec<_>, io::Error> = flows
+                .iter()
+                .map(|flow| std::net::TcpListener::bind(("127.0.0.1", self.ports[at(*flow)].1)))
+                .collect();
+            return Ok(Box::new(StreamConsumer::new(listeners?, Vec::new(), LengthPrefixed)?));
+        }
+        let socket = |flow: &Flow| -> io::Result<OwnedFd> {
+            if self.way == Way::Udp {
+                return Ok(bound(self.ports[at(*flow)].1)?.into());
+            }
+            let path = self.node.path(&format!("{}-out", flow.topic()));
+            let _ = std::fs::remove_file(&path);
+            Ok(UnixDatagram::bind(path)?.into())
+        };
+        let sockets: io::Result<Vec<OwnedFd>> = flows.iter().map(socket).collect();
+        Ok(Box::new(Messages::new(sockets?)))
+    }
+
+    fn window(&self) -> Option<u64> {
+        (self.way == Way::Udp).then_some(1024)
+    }
+}
