@@ -49,6 +49,12 @@ pub struct Egress {
     /// What a predecessor handed over: taken in with the first call, for it may write on until then.
     adopted: Vec<Arrival>,
     calls: u32,
+    /// The length of the frame that room is waited for.
+    waits_for: Option<usize>,
+    /// Something was sent since the last flush: that one is the host's habit, not an answer to the descriptor.
+    sent: bool,
+    /// The flag is up: there is room after all.
+    told: bool,
     counters: RArc<ChannelCounters>,
     address: String,
     source: Source,
@@ -83,6 +89,9 @@ impl Egress {
             connection: None,
             adopted,
             calls: 0,
+            waits_for: None,
+            sent: false,
+            told: false,
             counters: spec.counters.clone(),
             address,
             source,
@@ -112,6 +121,7 @@ impl Egress {
 
     pub fn send_batch(&mut self, frames: &[TxFrame<'_>]) -> io::Result<usize> {
         self.calls = self.calls.wrapping_add(1);
+        (self.sent, self.waits_for) = (true, None);
         if !self.adopted.is_empty() {
             self.adopt();
         }
@@ -142,7 +152,10 @@ impl Egress {
                     let Some(connection) = &mut self.connection else { continue };
                     let first = frames.first().map_or(0, TxFrame::len);
                     match connection.writer.wait_for(first) {
-                        Ok(true) => return Err(io::ErrorKind::WouldBlock.into()),
+                        Ok(true) => {
+                            self.waits_for = Some(first);
+                            return Err(io::ErrorKind::WouldBlock.into());
+                        }
                         Ok(false) => {}
                         Err(_) => {
                             self.counters.malformed.add(1);
@@ -160,7 +173,20 @@ impl Egress {
         if !self.adopted.is_empty() {
             self.adopt();
         }
+        if std::mem::take(&mut self.sent) && self.waits_for.is_none() {
+            return Ok(());
+        }
+        let waited_for = self.waits_for.take();
         self.look();
+        // The look may have quieted the very bell that room was waited for by: it is asked for again. Where there
+        // is some by now, the descriptor has to say so, once.
+        let waits = match (waited_for, &mut self.connection) {
+            (Some(bytes), Some(connection)) => connection.writer.wait_for(bytes).unwrap_or(false),
+            _ => false,
+        };
+        self.waits_for = waited_for.filter(|_| waits);
+        self.told = waited_for.is_some() && !waits && !self.told;
+        self.poller.flag(self.told);
         Ok(())
     }
 
