@@ -1,16 +1,21 @@
-//! What a frame of 256 bytes costs in the ring alone, one way: a thread that writes and a thread that reads,
-//! each on a CPU of its own, without bell or socket. `cargo bench -p tempos-shm`
+//! What a frame of 256 bytes costs in the ring alone, one way, without bell or socket: first both ends in turn on
+//! one CPU, which is the work that they do, then each on a CPU of its own, with the way between the caches. `cargo bench -p tempos-shm`
 
 use std::time::Instant;
 
 use tempos_shm::memory::Memory;
 use tempos_shm::ring::{Reader, Writer};
 
-const FRAMES: u64 = 5_000_000;
+const FRAMES: u64 = 500_000;
 const FRAME_BYTES: usize = 256;
 const CAPACITY: u64 = 256 << 10;
 
 fn main() {
+    let both = (0..5).map(|_| in_turn(64)).fold(f64::MAX, f64::min);
+    #[allow(clippy::print_stdout)]
+    {
+        println!("one CPU, batches of 64: {both:.1} ns a frame for both ends together");
+    }
     for batch in [1, 16, 64] {
         let each: Vec<f64> = (0..5).map(|_| run(batch)).collect();
         let (best, worst) = each.iter().fold((f64::MAX, 0f64), |(b, w), ns| (b.min(*ns), w.max(*ns)));
@@ -19,6 +24,30 @@ fn main() {
             println!("batches of {batch:2}: {best:.1} to {worst:.1} ns a frame, {:.1} million/s", 1e3 / best);
         }
     }
+}
+
+/// Nanoseconds for each frame, written and read by one thread.
+fn in_turn(batch: u64) -> f64 {
+    let memory = Memory::new(CAPACITY).expect("memory");
+    let copy = memory.descriptor().try_clone_to_owned().expect("a duplicate");
+    let mut reader = Reader::new(Memory::adopt(copy, CAPACITY).expect("the same memory"));
+    let mut writer = Writer::new(memory);
+    let (mut frame, mut sum) = ([7u8; FRAME_BYTES], 0u64);
+    let start = Instant::now();
+    for _ in 0..FRAMES / batch {
+        for _ in 0..batch {
+            assert!(writer.push(b"", &frame).expect("an honest reader"));
+        }
+        let _ = writer.publish();
+        while let Some(span) = reader.peek().expect("an honest writer") {
+            reader.copy(span, &mut frame);
+            sum += u64::from(frame[255]);
+            reader.take(span);
+        }
+        let _ = reader.release();
+    }
+    assert_eq!(sum, 7 * (FRAMES / batch) * batch);
+    start.elapsed().as_nanos() as f64 / FRAMES as f64
 }
 
 /// Nanoseconds for each frame.

