@@ -31,7 +31,12 @@ use crate::wire::{self, Heard, Role};
 #[derive(Debug)]
 pub struct Consumer {
     link: Link<Reader>,
+    /// Looks in a row that found nothing.
+    idle: u32,
 }
+
+/// A program that only ever looks, and never waits, finds out in so many looks that the node went.
+const CHECK_EVERY: u32 = 64;
 
 impl Consumer {
     /// A consumer for a channel that listens at a path, or at `@NAME`. It connects with the first call; the
@@ -40,7 +45,7 @@ impl Consumer {
     /// # Errors
     /// Where that is no name of a socket, or descriptors run out.
     pub fn new(path: impl AsRef<Path>) -> Result<Self, Error> {
-        Ok(Consumer { link: Link::new(path.as_ref(), Role::Consumer, Reader::new)? })
+        Ok(Consumer { link: Link::new(path.as_ref(), Role::Consumer, Reader::new)?, idle: 0 })
     }
 
     /// As [`new`](Self::new), and waits up to a second for the node.
@@ -180,10 +185,37 @@ impl Consumer {
         }
         let span = self.look()?;
         match span {
-            Some(span) => self.link.get()?.end.take(span),
-            None => self.release(),
+            Some(span) => {
+                self.idle = 0;
+                self.link.get()?.end.take(span);
+            }
+            None => {
+                self.release();
+                self.idle += 1;
+                if self.idle >= CHECK_EVERY {
+                    self.idle = 0;
+                    return self.check();
+                }
+            }
         }
         Ok(span)
+    }
+
+    /// Whether the node is still there. What it sent last still counts.
+    #[cold]
+    fn check(&mut self) -> Result<Option<Span>, Error> {
+        let ended = self.link.open().is_some_and(|open| wire::drain(open.socket.as_fd()) == Heard::End);
+        match self.look()? {
+            Some(span) => {
+                self.link.get()?.end.take(span);
+                Ok(Some(span))
+            }
+            None if ended => {
+                self.link.end();
+                Err(Error::Disconnected)
+            }
+            None => Ok(None),
+        }
     }
 
     #[inline]

@@ -216,3 +216,26 @@ fn programs_send_and_receive_and_find_the_node_again() {
     }
     assert_eq!(producer.connections(), 2);
 }
+
+#[test]
+fn a_program_that_never_waits_notices_the_end_as_well() {
+    let name = format!("tempos-shm-ends-{}", std::process::id());
+    let listener = listen(&name);
+    let mut consumer = Consumer::new(format!("@{name}")).expect("a name");
+    let mut node = None;
+    while !consumer.is_connected() {
+        match consumer.try_recv() {
+            Ok(_) | Err(Error::Disconnected) => {}
+            Err(error) => panic!("{error}"),
+        }
+        node.get_or_insert_with(|| serve(&listener, Role::Consumer));
+    }
+    let (socket, memory) = node.expect("it was served");
+    let mut writer = Writer::new(memory);
+    assert!(writer.push(b"la", b"st").expect("an honest reader"));
+    let _ = writer.publish();
+    drop(socket);
+    assert_eq!(consumer.try_recv().expect("what was sent before the end"), Some(&b"last"[..]));
+    let looks = (0..10_000).find(|_| matches!(consumer.try_recv(), Err(Error::Disconnected)));
+    assert!(looks.is_some(), "it looks for ever");
+}
