@@ -40,6 +40,11 @@ fn adapter_unix_passes() {
 }
 
 #[test]
+fn adapter_shm_passes() {
+    passes("tempos-adapter-shm", &[], 20);
+}
+
+#[test]
 fn queue_fifo_passes() {
     passes("tempos-queue-fifo", &[], 14);
 }

@@ -92,6 +92,7 @@ fn cases(descriptor: &Descriptor, settings: &Settings) -> Vec<Case> {
                 with("acknowledge", &["type=seqpacket", "acknowledge=true"]),
             ]
         }
+        "shm" => vec![case("", &["path={folder}/s"], &["connect={folder}/s"])],
         _ => Vec::new(),
     }
 }
