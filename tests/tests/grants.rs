@@ -1,12 +1,14 @@
 //! What the system does not grant: real-time scheduling, locked memory, descriptors, CPU time. The node
 //! starts, serves, and says what it does without.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tempos_tests::node::ROOT;
 use tempos_tests::numbered::{Numbered, outlet};
@@ -220,6 +222,94 @@ fn a_lane_that_gets_no_cpu_is_not_taken_for_one_that_is_stuck() {
     assert_eq!(node.property(&format!("{ROOT}/topic/good"), "Topic", "State"), "started");
     assert!(!node.log().contains("did not come back"), "{}", node.log());
     flow.end_whole();
+}
+
+/// The findings of `temposctl doctor` by check, and its exit code.
+fn findings(node: &Node) -> (BTreeMap<String, Value>, Option<i32>) {
+    let output = node.ctl(["doctor", "--json"]);
+    let list: Vec<Value> = serde_json::from_slice(&output.stdout).expect("a list");
+    let count = list.len();
+    let by_check: BTreeMap<String, Value> =
+        list.into_iter().map(|one| (one["check"].as_str().unwrap_or_default().to_owned(), one)).collect();
+    assert_eq!(by_check.len(), count, "two findings of one check: {by_check:#?}");
+    for one in by_check.values() {
+        let mendable = one["verdict"] != "good";
+        assert_eq!(one["mend"].as_str().is_some_and(|mend| !mend.is_empty()), mendable, "{one:#}");
+        assert!(one["finding"].as_str().is_some_and(|sentence| sentence.len() > 2), "{one:#}");
+    }
+    (by_check, output.status.code())
+}
+
+#[test]
+fn the_doctor_weighs_what_the_wiring_asks_for_and_what_the_system_grants() {
+    if !is_root() {
+        return;
+    }
+    let setup = NodeSetup::new().plugins(["adapter-unix", "adapter-udp", "queue-fifo"]);
+    let lua = String::from(
+        "tempos.qos \"strict\" { cpus = { 0 }, network = { socket_priority = 7 } }\n\
+         tempos.qos \"eager\" { nice = -5 }\n\
+         tempos.topic \"wide\" { qos = \"eager\",\n\
+         ingress = { tempos.udp { name = \"wide\", bind = \"127.0.0.1:0\", receive_buffer = \"64MiB\" } } }\n",
+    ) + &road(setup.folder());
+    // A real-time thread that works for so long without a pause ends the node.
+    let wrapper = [
+        "prlimit",
+        "--rttime=900000",
+        "--nofile=512",
+        "setpriv",
+        "--bounding-set=-sys_nice,-net_admin,-net_raw",
+    ];
+    let (node, flow) = start_under(setup.wiring(&lua), &wrapper);
+    flow.wait_for_more(20);
+    let (found, code) = findings(&node);
+    let said = |check: &str, verdict: &str, words: &str| {
+        let one = found.get(check).unwrap_or_else(|| panic!("no check {check:?} in {found:#?}"));
+        assert_eq!(one["verdict"], verdict, "{one:#}");
+        assert!(one["finding"].as_str().is_some_and(|sentence| sentence.contains(words)), "{words}: {one:#}");
+    };
+    said("nice values", "bad", "level \"eager\" asks for nice -5");
+    said("real-time CPU time", "bad", "RLIMIT_RTTIME is 900 ms");
+    said("socket priority", "bad", "level \"strict\" asks for socket_priority 7");
+    said("receive buffers", "poor", "channel \"wide\" asks for 64 MiB, net.core.rmem_max is");
+    said("descriptors", "poor", "only 512");
+    assert!(found["interrupts"]["finding"].to_string().contains("CPU 0"), "{:#}", found["interrupts"]);
+    for check in [
+        "real-time scheduling",
+        "real-time throttling",
+        "locked memory",
+        "swap",
+        "transparent huge pages",
+        "kernel preemption",
+        "CPUs",
+        "frequency governor",
+        "idle states",
+        "virtual machine",
+        "clock source",
+        "wall clock",
+        "send buffers",
+        "network backlog",
+        "unix sockets",
+    ] {
+        assert!(found.contains_key(check), "no check {check:?} in {found:#?}");
+    }
+    assert_eq!(code, Some(1));
+    let table = node.ctl(["doctor"]);
+    let shown = String::from_utf8_lossy(&table.stdout).into_owned();
+    assert_eq!(table.status.code(), Some(1), "{shown}");
+    assert!(shown.starts_with("VERDICT") && shown.contains("→ give the service LimitNICE=-5"), "{shown}");
+    flow.end_whole();
+}
+
+#[test]
+fn the_doctors_exit_code_says_whether_a_level_gets_what_it_asks_for() {
+    // Nothing is asked for: whatever the machine is like, nothing is bad.
+    let setup = NodeSetup::new().plugins(["queue-fifo"]).node_file("[realtime]\nlock_memory = false");
+    let node = setup.wiring("tempos.qos \"strict\" { scheduler = \"other\" }\n").start();
+    let (found, code) = findings(&node);
+    assert!(found.values().all(|one| one["verdict"] != "bad"), "{found:#?}");
+    assert_eq!(found["locked memory"]["verdict"], "poor");
+    assert_eq!(code, Some(0));
 }
 
 /// Opens connections as fast as it can for a while and keeps the last of them.

@@ -109,7 +109,15 @@ fn orders_reach_the_node_and_its_refusals_the_exit_code() {
         let (said, _) = scene.ctl_says(side, &["drain", "--limit", "250ms"], 0);
         assert_eq!(said, "12 events finished, 0 dropped within 250 ms\n");
         let (said, _) = scene.ctl_says(side, &["doctor"], 1);
-        assert!(said.starts_with("✗ real-time scheduling") && said.contains("→ give the daemon"), "{said}");
+        let lines: Vec<_> = said.lines().collect();
+        assert!(lines[0].starts_with("VERDICT  CHECK"), "{said}");
+        assert!(
+            lines[1].starts_with("bad      real-time scheduling  SCHED_FIFO is refused"),
+            "the worst first:\n{said}"
+        );
+        assert_eq!(lines[1].find("SCHED_FIFO"), lines[2].find("→ give the daemon CAP_SYS_NICE"), "{said}");
+        assert_eq!(lines[3], "good     locked memory         16 MiB are locked");
+        assert_eq!(lines.last(), Some(&"1 good, 0 poor, 1 bad"));
         assert!(scene.ctl_says(side, &["doctor", "--json"], 1).0.contains("\"verdict\": \"bad\""));
     }
 }

@@ -1,6 +1,7 @@
 //! The controller: the one ordinary thread that owns plugins, plans and lanes. Orders come to it one at a
 //! time; between them it looks after the lanes.
 
+mod checkup;
 mod crossings;
 mod enforcement;
 mod folders;
@@ -303,17 +304,6 @@ impl Controller {
 
     pub(crate) fn say(&self, level: LogLevel, target: &str, sentence: &str) {
         (self.config.log)(level, target, sentence);
-    }
-
-    fn doctor(&self) -> Vec<tempos_control::Finding> {
-        let highest = self
-            .lanes
-            .iter()
-            .flatten()
-            .map(|entry| crate::system::scheduling::priority_of(&entry.lane.spec.scheduler))
-            .max()
-            .unwrap_or(0);
-        crate::system::preflight::findings(highest, self.config.lock_memory)
     }
 
     fn stop_lanes(&mut self) {

@@ -66,6 +66,12 @@ impl Output {
         Output { out: BufWriter::new(stdout), json, colour }
     }
 
+    /// How wide the terminal is; none where standard output is no terminal.
+    pub fn terminal_columns(&self) -> Option<u16> {
+        let (terminal_size::Width(columns), _) = terminal_size::terminal_size_of(io::stdout())?;
+        Some(columns)
+    }
+
     /// A text with its mark, where there are colours.
     pub fn paint(&self, mark: Mark, text: &str) -> String {
         if self.colour && mark != Mark::Plain && !text.is_empty() {
