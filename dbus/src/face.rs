@@ -280,6 +280,8 @@ static CHANNEL: Face = Face {
         untold("Malformed", Count),
         untold("Pending", Count),
         untold("Unsettled", Count),
+        untold("Connections", Count),
+        untold("Refused", Count),
         untold("Capped", Count),
     ],
     signals: &[],

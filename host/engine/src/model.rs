@@ -369,6 +369,8 @@ fn channel(view: &ChannelView) -> Figures {
             ("Malformed", Figure::Count(counters.malformed.get())),
             ("Pending", Figure::Count(stats.pending.get())),
             ("Unsettled", Figure::Count(stats.unsettled.get())),
+            ("Connections", Figure::Count(counters.connections.get())),
+            ("Refused", Figure::Count(counters.refused.get())),
             ("Capped", Figure::Count(stats.capped.get())),
         ]);
     }
