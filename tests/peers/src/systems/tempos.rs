@@ -2,14 +2,17 @@
 
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::System;
-use super::sockets::{Datagrams, LengthPrefixed, Messages, StreamConsumer, StreamProducer, bound, connect};
+use super::sockets::{
+    Datagrams, LengthPrefixed, Messages, StreamConsumer, StreamProducer, bound, connect, readable,
+};
 use crate::client::{Consumer, Flow, Producer};
+use crate::event::EVENT_BYTES;
 use crate::machine::Layout;
 use crate::node::{self, Node};
 use crate::process::free_port;
@@ -21,6 +24,7 @@ enum Way {
     Udp,
     Unix,
     Tcp,
+    Shm,
 }
 
 struct Tempos {
@@ -57,8 +61,8 @@ pub fn tcp(layout: &Layout) -> io::Result<Box<dyn System>> {
 }
 
 /// Over shared memory.
-pub fn shm(_layout: &Layout) -> io::Result<Box<dyn System>> {
-    Err(io::Error::other("the adapter shm is not part of this build"))
+pub fn shm(layout: &Layout) -> io::Result<Box<dyn System>> {
+    start("tempos-shm", Way::Shm, layout)
 }
 
 fn start(name: &'static str, way: Way, layout: &Layout) -> io::Result<Box<dyn System>> {
@@ -84,6 +88,14 @@ fn start(name: &'static str, way: Way, layout: &Layout) -> io::Result<Box<dyn Sy
                 format!("tempos.unix {{ path = \"{}\" }}", path("in")),
                 format!("tempos.unix {{ path = \"{}\" }}", path("out")),
             ),
+            Way::Shm => {
+                // At the highest rate a ring that holds what a lane may.
+                let more = if flow == Flow::Rate { ", capacity = \"2MiB\"" } else { "" };
+                (
+                    format!("tempos.shm {{ path = \"{}\"{more} }}", path("in")),
+                    format!("tempos.shm {{ path = \"{}\"{more} }}", path("out")),
+                )
+            }
             Way::Tcp => {
                 let more = if flow == Flow::Rate { ", unsent = \"1MiB\"" } else { "" };
                 (
@@ -147,6 +159,9 @@ impl System for Tempos {
                 Box::new(Datagrams::new(socket, false))
             }
             Way::Tcp => Box::new(StreamProducer::new(connect(into)?, LengthPrefixed)?),
+            Way::Shm => Box::new(Staged(
+                tempos_shm::Producer::connect(self.node.path(&format!("{}-in", flow.topic()))).map_err(other)?,
+            )),
         })
     }
 
@@ -157,6 +172,13 @@ impl System for Tempos {
                 .map(|flow| std::net::TcpListener::bind(("127.0.0.1", self.ports[at(*flow)].1)))
                 .collect();
             return Ok(Box::new(StreamConsumer::new(listeners?, Vec::new(), LengthPrefixed)?));
+        }
+        if self.way == Way::Shm {
+            let consumers = flows
+                .iter()
+                .map(|flow| tempos_shm::Consumer::connect(self.node.path(&format!("{}-out", flow.topic()))))
+                .collect::<Result<_, _>>();
+            return Ok(Box::new(Rings(consumers.map_err(other)?)));
         }
         let socket = |flow: &Flow| -> io::Result<OwnedFd> {
             if self.way == Way::Udp {
@@ -172,5 +194,50 @@ impl System for Tempos {
 
     fn window(&self) -> Option<u64> {
         (self.way == Way::Udp).then_some(1024)
+    }
+}
+
+fn other(error: impl std::fmt::Display) -> io::Error {
+    io::Error::other(error.to_string())
+}
+
+/// Sends through a ring.
+struct Staged(tempos_shm::Producer);
+
+impl Producer for Staged {
+    fn send(&mut self, event: &[u8; EVENT_BYTES]) -> io::Result<()> {
+        self.0.send(event, Some(Duration::from_secs(1))).map_err(other)
+    }
+
+    fn send_many(&mut self, events: &[[u8; EVENT_BYTES]]) -> io::Result<usize> {
+        match self.0.try_send_batch(events) {
+            // A full ring: waits for room for the first of them.
+            Err(tempos_shm::Error::Full) => self.send(&events[0]).map(|()| 1),
+            answer => answer.map_err(other),
+        }
+    }
+}
+
+/// Receives from rings.
+struct Rings(Vec<tempos_shm::Consumer>);
+
+impl Consumer for Rings {
+    fn receive(&mut self, limit_ms: i32, each: &mut dyn FnMut(&[u8])) -> io::Result<usize> {
+        let mut count = 0;
+        for ring in &mut self.0 {
+            count += ring.drain(256, &mut *each).map_err(other)?;
+        }
+        if count > 0 {
+            return Ok(count);
+        }
+        let mut waits = true;
+        for ring in &mut self.0 {
+            waits &= ring.wants_frames().map_err(other)?;
+        }
+        if waits {
+            let descriptors: Vec<RawFd> = self.0.iter().map(|ring| ring.as_fd().as_raw_fd()).collect();
+            readable(&descriptors, limit_ms);
+        }
+        Ok(0)
     }
 }
