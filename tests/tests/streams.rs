@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
-use tempos_tests::{LIVENESS, NodeSetup, eventually};
+use tempos_tests::{LIVENESS, NodeSetup};
 
 use road::{receive, receiver, unix};
 
@@ -35,8 +35,9 @@ fn senders_who_trickle_are_timed_out_and_others_are_served_meanwhile() {
     let (mut round, mut served) = (0u8, 0);
     // A length of 100 bytes, and then one byte of the frame at a time.
     let trickle = [0, 0, 0, 100];
-    while node.channel_count("in/in/1", "Refused") < SLOW as u64 {
-        assert!(Instant::now() < until, "{} are closed", node.channel_count("in/in/1", "Refused"));
+    slow.iter().for_each(|sender| sender.set_nonblocking(true).expect("set"));
+    while !slow.is_empty() {
+        assert!(Instant::now() < until, "{} are still open", slow.len());
         for sender in &mut slow {
             let _ = sender.write(&[trickle.get(usize::from(round)).copied().unwrap_or(7)]);
         }
@@ -47,15 +48,12 @@ fn senders_who_trickle_are_timed_out_and_others_are_served_meanwhile() {
         served += 1;
         round += 1;
         std::thread::sleep(Duration::from_secs(1));
+        let is_open = |sender: &mut TcpStream| {
+            sender.read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+        };
+        slow.retain_mut(is_open);
     }
     assert!(served > 2, "they were not slow");
-    for mut sender in slow {
-        sender.set_read_timeout(Some(LIVENESS)).expect("a limit");
-        assert_eq!(sender.read(&mut [0]).unwrap_or(0), 0, "it is still open");
-    }
-    eventually("all but nobody to be gone", || {
-        (node.channel_count("in/in/1", "Connections") == 0).then_some(())
-    });
 }
 
 fn client(path: &Path) -> Socket {
@@ -75,15 +73,13 @@ fn senders_who_say_nothing_give_way_when_all_places_are_taken() {
         unix(&setup, "out", ""),
     );
     let path = setup.folder().join("in");
-    let node = setup.wiring(&lua).start();
+    let _node = setup.wiring(&lua).start();
     let spoke = client(&path);
     spoke.send(b"first").expect("sent");
     assert_eq!(receive(&out), b"first");
     let silent: Vec<Socket> = (1..PLACES).map(|_| client(&path)).collect();
-    eventually("all places to be taken", || {
-        (node.channel_count("in/in/1", "Connections") == PLACES as u64).then_some(())
-    });
-    std::thread::sleep(Duration::from_millis(600));
+    // All places are taken, and their time is over.
+    std::thread::sleep(Duration::from_millis(1500));
     for number in 0..20u8 {
         let new = client(&path);
         new.send(&[number]).expect("sent");
@@ -91,8 +87,12 @@ fn senders_who_say_nothing_give_way_when_all_places_are_taken() {
         // It stays: the next one takes the place of another silent one.
         std::mem::forget(new);
     }
-    assert_eq!(node.channel_count("in/in/1", "Refused"), 20);
+    let closed = silent.iter().filter(|one| one.send(b"late").is_err()).count();
+    assert_eq!(closed, 20, "one for each new sender");
     spoke.send(b"still here").expect("sent");
-    assert_eq!(receive(&out), b"still here");
-    drop(silent);
+    let mut next = receive(&out);
+    while next == b"late" {
+        next = receive(&out);
+    }
+    assert_eq!(next, b"still here");
 }
