@@ -97,8 +97,20 @@ impl Node {
     /// # Panics
     /// When it is no open UDP channel.
     pub fn udp_address(&self, channel: &str) -> SocketAddr {
+        self.address_of(channel, "udp://")
+    }
+
+    /// Where a TCP channel is open.
+    ///
+    /// # Panics
+    /// When it is not one.
+    pub fn tcp_address(&self, channel: &str) -> SocketAddr {
+        self.address_of(channel, "tcp://")
+    }
+
+    fn address_of(&self, channel: &str, kind: &str) -> SocketAddr {
         let address = self.channel(channel)["Address"].as_str().unwrap_or_default().to_owned();
-        let parsed = address.strip_prefix("udp://").and_then(|text| text.parse().ok());
+        let parsed = address.strip_prefix(kind).and_then(|text| text.parse().ok());
         parsed.unwrap_or_else(|| panic!("channel {channel:?} is at {address:?}"))
     }
 

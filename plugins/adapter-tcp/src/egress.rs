@@ -39,6 +39,8 @@ pub struct Egress {
     calls_for_room: u8,
     /// A small frame found no room: it goes before the next segment.
     small_waits: bool,
+    /// Nothing was asked for since frames were last sent: the socket was looked at just now.
+    fresh: bool,
     counters: RArc<ChannelCounters>,
 }
 
@@ -60,6 +62,7 @@ impl Egress {
             window,
             calls_for_room: 0,
             small_waits: false,
+            fresh: false,
             counters: spec.counters.clone(),
         };
         egress.settle();
@@ -93,6 +96,7 @@ impl Egress {
             }
             _ => (self.calls_for_room, self.small_waits) = (0, false),
         }
+        self.fresh = sent.is_ok();
         self.settle();
         sent
     }
@@ -125,6 +129,9 @@ impl Egress {
     }
 
     pub fn flush(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.fresh) && self.large.as_ref().is_none_or(|large| large.count() == 0) {
+            return Ok(());
+        }
         if self.window.is_none() {
             let room = self.link.look();
             self.called_for_room(room);

@@ -23,6 +23,11 @@ use crate::ferry::{Ferry, State};
 const YOUNG_MAX: usize = 64;
 /// Connections accepted in one round.
 const NEW_PER_ROUND: usize = 16;
+/// The kernel's buffer for frames of the lane, and for its answers, each of which may take a piece of its own.
+const FRAMES_BYTES: usize = 64 << 10;
+const ANSWERS_BYTES: usize = 1 << 20;
+/// How long the thread rests where descriptors have run out.
+const REST: Duration = Duration::from_millis(50);
 /// How long the thread sleeps at most.
 const ROUND_MS: i32 = 200;
 
@@ -35,6 +40,16 @@ pub enum Side {
     Server(Socket, Arc<ServerConfig>, usize),
     /// Made, one at a time, whenever the lane asks: how a socket is set up, and where it leads.
     Client(Arc<ClientConfig>, ServerName<'static>, SocketAddr, Box<dyn FnMut() -> io::Result<Socket> + Send>),
+}
+
+impl Side {
+    /// The most connections, greeted or not. A listener's lane says which of those that were greeted stay.
+    fn most(&self) -> usize {
+        match self {
+            Side::Server(_, _, connections) => connections + YOUNG_MAX,
+            Side::Client(..) => 2,
+        }
+    }
 }
 
 /// The lane's side of the thread.
@@ -61,7 +76,7 @@ impl Ferries {
     /// # Errors
     /// What the system says (EMFILE, EAGAIN).
     pub fn start(side: Side, patience: Duration, counters: RArc<ChannelCounters>) -> io::Result<Self> {
-        let capacity = if let Side::Server(_, _, connections) = &side { *connections } else { 2 };
+        let capacity = side.most();
         let (producer, arrivals) = RingBuffer::new(capacity);
         let shared = Arc::new(Shared {
             bell: event()?,
@@ -163,8 +178,8 @@ impl Crew {
         let readable = |fd: i32| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
         self.asked.clear();
         self.asked.push(readable(self.shared.bell.as_raw_fd()));
-        if let Side::Server(listener, _, most) = &self.side {
-            let room = self.ferries.len() < *most && self.young() < YOUNG_MAX;
+        if let Side::Server(listener, ..) = &self.side {
+            let room = self.ferries.len() < self.side.most() && self.young() < YOUNG_MAX;
             self.asked.push(readable(if room { listener.as_raw_fd() } else { -1 }));
         }
         self.asked.extend(self.ferries.iter().flat_map(Ferry::interests));
@@ -178,15 +193,23 @@ impl Crew {
 
     /// Takes in, or makes, what is to be.
     fn begin(&mut self) {
-        let young = self.young();
+        let (young, most) = (self.young(), self.side.most());
         match &mut self.side {
-            Side::Server(listener, config, most) => {
+            Side::Server(listener, config, _) => {
                 for _ in young..YOUNG_MAX.min(young + NEW_PER_ROUND) {
-                    if self.ferries.len() >= *most {
+                    if self.ferries.len() >= most {
                         break;
                     }
                     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-                    let Ok((socket, peer)) = listener.accept4(flags) else { break };
+                    let (socket, peer) = match listener.accept4(flags) {
+                        Ok(accepted) => accepted,
+                        Err(error) => {
+                            if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+                                std::thread::sleep(REST);
+                            }
+                            break;
+                        }
+                    };
                     let session = ServerConnection::new(config.clone());
                     let (Some(peer), Ok(session)) = (peer.as_socket(), session) else { continue };
                     let _ = socket.set_tcp_nodelay(true);
@@ -215,12 +238,14 @@ impl Crew {
 
     /// Carries for one connection; whether it goes on.
     fn carry(&mut self, row: usize) -> bool {
+        let from_lane_bytes =
+            if matches!(self.side, Side::Server(..)) { ANSWERS_BYTES } else { FRAMES_BYTES };
         let ferry = &mut self.ferries[row];
         let was_young = ferry.is_young();
         let mut state = ferry.carry();
         if state == State::Open && was_young {
             if ferry.is_greeted() {
-                match ferry.pair() {
+                match ferry.pair(from_lane_bytes) {
                     Ok(far) => {
                         let peer = ferry.peer;
                         if !self.arrive(Some((far, peer))) {

@@ -3,16 +3,18 @@
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Instant;
 
 use rustls::Connection as Session;
 use socket2::{Domain, Socket, Type};
+use tempos_sockets::{Buffer, resize_buffer};
 
 /// Bytes that are held on the way to the lane, and on the way from it.
 const HELD_BYTES: usize = 16 << 10;
-/// The kernel's buffer between the two threads.
-const BETWEEN_BYTES: usize = 64 << 10;
+
+/// The kernel's buffer on the way to the lane.
+const TO_LANE_BYTES: usize = 64 << 10;
 
 /// What became of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,15 +66,15 @@ impl Ferry {
         self.near.is_none()
     }
 
-    /// Makes the pair, once the handshake is over; the answer is the lane's end.
+    /// Makes the pair, once the handshake is over, with so large a kernel's buffer for what the lane sends; the
+    /// answer is the lane's end.
     ///
     /// # Errors
     /// What the system says (EMFILE).
-    pub fn pair(&mut self) -> io::Result<OwnedFd> {
+    pub fn pair(&mut self, from_lane_bytes: usize) -> io::Result<OwnedFd> {
         let (near, far) = Socket::pair_raw(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
-        for end in [&near, &far] {
-            end.set_send_buffer_size(BETWEEN_BYTES)?;
-        }
+        near.set_send_buffer_size(TO_LANE_BYTES)?;
+        resize_buffer(far.as_fd(), Buffer::Send, from_lane_bytes)?;
         self.near = Some(near);
         Ok(far.into())
     }

@@ -25,13 +25,13 @@ use crate::connection::{Buffers, Connection, End, read};
 use crate::ferries::{Ferries, Side};
 use crate::frames::{Assembly, FRAME_BYTES_MAX, HEAD_BYTES};
 use crate::handover::{self, Parts};
-use crate::sockets::{Peer, is_tcp, keep_alive, new_socket};
+use crate::listener::{adopt, listen};
+use crate::sockets::{Peer, is_tcp, keep_alive};
 use crate::streams::{STREAMS, Streams};
 
 const LISTENER: u64 = 1 << 32;
 const PREDECESSOR: u64 = 2 << 32;
 const GREETED: u64 = 3 << 32;
-const BACKLOG: i32 = 256;
 /// Connections accepted or taken over in one call, so that a storm of them cannot hold up a lane.
 const NEW_PER_CALL: usize = 4;
 /// What is read of a connection at once, at least: small frames come many at a time.
@@ -497,28 +497,4 @@ fn wait_for_room(near: &Socket, deadline_ns: u64) -> bool {
     let mut asked = libc::pollfd { fd: near.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
     // SAFETY: one live entry.
     left > 0 && unsafe { libc::poll(&raw mut asked, 1, left.min(1000) as i32) } > 0
-}
-
-fn listen(bind: SocketAddr) -> io::Result<Socket> {
-    let socket = new_socket(bind)?;
-    // What a former node left in TIME_WAIT does not keep this one from listening.
-    socket.set_reuse_address(true)?;
-    if bind.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&bind.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket)
-}
-
-/// The listener of a predecessor, where it listens at that address, and the socket that the rest comes by.
-fn adopt(carrier: Socket, bind: SocketAddr) -> Option<(Socket, Socket)> {
-    if !handover::is_carrier(&carrier) {
-        return None;
-    }
-    let listener = Socket::from(handover::receive(&carrier).ok()?.descriptor);
-    let local = listener.local_addr().ok()?.as_socket()?;
-    let same = local.ip() == bind.ip() && (bind.port() == 0 || local.port() == bind.port());
-    let listens = is_tcp(&listener) && listener.is_listener().ok()?;
-    (same && listens && listener.set_nonblocking(true).is_ok()).then_some((listener, carrier))
 }

@@ -35,6 +35,7 @@ mod handover;
 mod ingress;
 mod large;
 mod link;
+mod listener;
 mod sockets;
 mod streams;
 mod tls;

@@ -2,8 +2,10 @@
 
 mod acknowledge;
 mod egress;
+mod half_open;
 mod ingress;
 mod segments;
+mod speed;
 mod succession;
 mod tls;
 

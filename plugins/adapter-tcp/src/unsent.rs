@@ -9,7 +9,7 @@ use tempos_abi::event::TxFrame;
 use crate::frames::HEAD_BYTES;
 
 /// What is copied together at most.
-const TOGETHER_BYTES: usize = 64 << 10;
+const TOGETHER_BYTES: usize = 128 << 10;
 /// A larger frame goes by itself, straight from the host's memory.
 const COPIED_BYTES_MAX: usize = 8 << 10;
 const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;

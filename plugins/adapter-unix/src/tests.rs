@@ -1,6 +1,7 @@
 //! Real sockets: frames, senders, receivers that go and come, and what is acknowledged.
 
 mod acknowledge;
+mod speed;
 
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
