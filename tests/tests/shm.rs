@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tempos_shm::{Consumer, Error, Producer};
-use tempos_tests::built::source_root;
+use tempos_tests::built::{self, source_root};
 use tempos_tests::sequence::frame;
 use tempos_tests::{Child, LIVENESS, Ledger, NodeSetup, eventually};
 
@@ -156,4 +156,18 @@ fn a_node_that_is_killed_leaves_nothing_and_its_programs_find_it_again() {
         assert!(!new.iter().any(|name| name.to_string_lossy().contains("tempos")), "{new:?}");
         node.restart(&mut command);
     }
+}
+
+#[test]
+fn the_example_runs_as_it_stands() {
+    let programs = built::program("temposd").parent().expect("a folder").to_path_buf();
+    let output = Command::new("sh")
+        .arg(source_root().join("examples/shm/run.sh"))
+        .env("PROGRAMS", &programs)
+        .env("EVENTS", "20000")
+        .output()
+        .expect("sh runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("sent 20000, lost 0") && said.contains("received 20000, gaps 0"), "{said}");
 }

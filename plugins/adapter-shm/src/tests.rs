@@ -114,9 +114,12 @@ fn consumer(path: &str, channel: &mut ShmChannel) -> Consumer {
     consumer
 }
 
+/// A direction, options, and the sentence that refuses them.
+type Case<'a> = (Direction, &'a [(&'a str, &'a str)], &'a str);
+
 #[test]
 fn wrong_options_are_refused_with_one_sentence() {
-    let cases: &[(Direction, &[(&str, &str)], &str)] = &[
+    let cases: &[Case<'_>] = &[
         (
             Direction::INGRESS,
             &[],
@@ -376,11 +379,11 @@ fn whatever_a_peer_writes_the_channel_goes_on() {
                         let offset = match chance(&mut state) % 3 {
                             // The words themselves, then all of it.
                             0 => [128, 136, 256, 264, 384, 512][chance(&mut state) as usize % 6],
-                            _ => chance(&mut state) as usize % (8192 - 8) & !7,
+                            _ => (chance(&mut state) as usize % (8192 - 8)) & !7,
                         };
                         let value = match chance(&mut state) % 4 {
                             0 => chance(&mut state),
-                            1 => chance(&mut state) % 8192 & !7,
+                            1 => (chance(&mut state) % 8192) & !7,
                             2 => u64::MAX - chance(&mut state) % 64,
                             _ => chance(&mut state) % 64,
                         };
