@@ -7,6 +7,7 @@ use std::time::Duration;
 use tempos_shm::{Consumer, Error, Producer};
 use tempos_tests::built::{self, source_root};
 use tempos_tests::sequence::frame;
+use tempos_tests::setup::drop_plugin_as;
 use tempos_tests::{Child, LIVENESS, Ledger, NodeSetup, eventually};
 
 fn setup() -> NodeSetup {
@@ -170,4 +171,34 @@ fn the_example_runs_as_it_stands() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("sent 20000, lost 0") && said.contains("received 20000, gaps 0"), "{said}");
+}
+
+#[test]
+fn a_newer_version_takes_the_rings_over_and_nobody_connects_again() {
+    let node = setup().start();
+    let mut consumer = Consumer::connect(node.folder().join("out")).expect("the node listens");
+    let mut producer = Producer::connect(node.folder().join("in")).expect("the node listens");
+    let (mut ledger, mut number) = (Ledger::default(), 0);
+    let mut pass = |count: u64| {
+        for _ in 0..count {
+            producer.send(&frame(1, number), Some(LIVENESS)).expect("the node takes it");
+            number += 1;
+            receive(&mut consumer, &mut ledger);
+        }
+    };
+    pass(100);
+    for version in ["0.1.1", "0.2.0"] {
+        let copy = node.folder().join("newer.so");
+        tempos_tests::newer::with_version(&built::plugin("adapter-shm"), version, &copy);
+        drop_plugin_as(&copy, &node.plugin_folder().join(format!("shm-{version}.so")));
+        eventually("the new version", || {
+            pass(100);
+            let plugins = node.ctl_json(["plugins"]);
+            let of = |plugin: &&serde_json::Value| plugin["name"] == "shm" && plugin["Version"] == version;
+            plugins.as_array().and_then(|all| all.iter().find(of)).map(|_| ())
+        });
+        pass(1000);
+    }
+    ledger.assert_exact(1, number);
+    assert_eq!((producer.connections(), consumer.connections()), (1, 1));
 }
