@@ -255,7 +255,11 @@ static inline int tempos_shm_open(tempos_shm *end, const char *path, uint32_t ro
 }
 
 /* Ends it. What a producer has published is still delivered. */
-static inline void tempos_shm_close(tempos_shm *end) { tempos_shm_end_(end); }
+static inline void tempos_shm_close(tempos_shm *end) {
+    uint64_t lost = end->lost;
+    tempos_shm_end_(end);
+    end->lost = lost;
+}
 
 /* For a poll loop of one's own: readable when something happened; -1 where it is not connected. Another one
  * after each connection (see the field `connections`). */

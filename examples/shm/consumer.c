@@ -18,6 +18,7 @@ int main(int count, char **words) {
         return 2;
     }
     uint64_t most = strtoull(words[2], NULL, 10), received = 0, next = 0, gaps = 0, first_ns = 0;
+    int refused = 0;
     int code = TEMPOS_SHM_OK;
     while (received < most) {
         const void *frame;
@@ -25,6 +26,10 @@ int main(int count, char **words) {
         uint64_t number;
         code = tempos_shm_receive(&end, &frame, &length, 10000);
         if (code == TEMPOS_SHM_DISCONNECTED && end.connections > 0 && end.socket < 0) continue; /* the node went */
+        if (code == TEMPOS_SHM_REFUSED && refused++ < 100) { /* the one before us may still be going */
+            usleep(50000);
+            continue;
+        }
         if (code != TEMPOS_SHM_OK) break;
         if (received++ == 0) first_ns = tempos_shm_now_();
         if (length < sizeof number) continue;

@@ -1,4 +1,4 @@
-//! The protocol in loom: every interleaving of the two sides, and every order in which weak memory may show
+//! The protocol in loom: interleavings of the two sides with up to three preemptions, and the orders in which weak memory may show
 //! their words. A lost wake-up leaves a thread waiting for ever, which loom reports as a deadlock.
 
 use loom::sync::atomic::{AtomicU8, AtomicU64, fence};
