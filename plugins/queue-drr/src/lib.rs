@@ -7,7 +7,7 @@
 //! `share_by = "events"` a topic sends as many events in a round as its weight says. Within a topic it is
 //! first in, first out. A topic that has nothing waiting, or is on hold, saves nothing up.
 //!
-//! A topic with a minimum share (`share = "5%"`) gets at least that much of what the lane serves while it has
+//! A topic with a minimum share (`TopicShare::minimum_permille`) gets at least that much of what the lane serves while it has
 //! something waiting, whatever the weights say; what it is served so is taken from its next turn. Shares that
 //! make the whole leave nothing to topics without one while all of theirs wait.
 //!
@@ -23,7 +23,7 @@ mod rounds;
 
 tempos_abi::export_plugin! {
     name: "drr",
-    summary: "A share for each topic, by its weight and its minimum.",
+    summary: "A share for each topic, by its weight.",
     options: config::OPTIONS,
     queue_policy: queue::Drr::new,
 }
