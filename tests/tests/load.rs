@@ -1,0 +1,65 @@
+//! Loads that a node must carry: counted, never timed.
+
+mod road;
+
+use tempos_tests::{Producer, Sink, eventually};
+
+use road::{setup, unix};
+
+#[test]
+fn four_equal_members_of_a_group_share_evenly_and_each_event_has_one_of_them() {
+    const EVENTS: u64 = 100_000;
+    let setup = setup();
+    let sinks = ["a", "b", "c", "d"].map(|name| Sink::datagram(&setup.folder().join(name)));
+    let members = ["a", "b", "c", "d"].map(|name| unix(&setup, name, "")).join(", ");
+    let lua = format!(
+        "tempos.topic \"press\" {{ qos = \"strict\", ingress = {{ tempos.udp {{ bind = \"127.0.0.1:0\" }} }},\n\
+         egress = {{ tempos.group \"four\" {{ {members} }} }} }}\n",
+    );
+    let node = setup.wiring(&lua).start();
+    let mut producer = Producer::udp(1, node.udp_address("press/in/1"));
+    let received = || sinks.iter().map(Sink::received).sum::<u64>();
+    producer.send_windowed(EVENTS, 32, received);
+    eventually("all events at the members", || (received() == EVENTS).then_some(()));
+    let tracks = sinks.each_ref().map(|sink| {
+        let ledger = sink.ledger();
+        ledger.assert_in_order();
+        ledger.track(1)
+    });
+    for (at, track) in tracks.iter().enumerate() {
+        let percent = track.received as f64 * 100.0 / EVENTS as f64;
+        assert!((24.0..=26.0).contains(&percent), "member {at} got {percent} %");
+    }
+    for sequence in 0..EVENTS {
+        let members = tracks.iter().filter(|track| track.has(sequence)).count();
+        assert_eq!(members, 1, "event {sequence} went to {members} members");
+    }
+}
+
+#[test]
+fn bursts_that_fit_into_the_queue_lose_nothing() {
+    const BURST: u64 = 10_000;
+    const BURSTS: u64 = 5;
+    let setup = setup();
+    let sink = Sink::datagram(&setup.folder().join("out"));
+    let lua = format!(
+        "tempos.qos \"strict\" {{ queue = {{ capacity = {BURST}, bytes = \"16MiB\" }} }}\n\
+         tempos.topic \"press\" {{ qos = \"strict\", ingress = {{ {} }}, egress = {{ {} }} }}\n",
+        unix(&setup, "in", ""),
+        unix(&setup, "out", ""),
+    );
+    let node = setup.wiring(&lua).start();
+    let mut producer = Producer::datagram(1, &node.folder().join("in"));
+    for burst in 1..=BURSTS {
+        // All of it is in the node before the consumer takes anything.
+        sink.hold();
+        producer.flood(BURST);
+        eventually("the burst in the node", || {
+            (node.topic("press").events_in == burst * BURST).then_some(())
+        });
+        sink.release();
+        sink.wait_for(burst * BURST).assert_exact(1, burst * BURST);
+    }
+    let figures = node.wait_for_rest("press", BURSTS * BURST);
+    assert!(figures.dropped.is_empty(), "{figures:?}");
+}
