@@ -2,6 +2,7 @@
 
 mod road;
 
+use tempos_tests::thread::threads;
 use tempos_tests::{Producer, Sink, eventually};
 
 use road::{setup, unix};
@@ -62,4 +63,35 @@ fn bursts_that_fit_into_the_queue_lose_nothing() {
     }
     let figures = node.wait_for_rest("press", BURSTS * BURST);
     assert!(figures.dropped.is_empty(), "{figures:?}");
+}
+
+/// How often a thread went to sleep by itself so far.
+fn sleeps(process: u32, thread: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/task/{thread}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.and_then(|count| count.trim().parse().ok()).expect("the thread lives")
+}
+
+#[test]
+fn a_hundred_idle_topics_wake_nobody() {
+    const SECONDS: u64 = 4;
+    let setup = setup();
+    let lua = "for n = 1, 100 do\n\
+               tempos.topic(\"idle/\" .. n) { qos = n % 2 == 0 and \"strict\" or \"best-effort\",\n\
+               ingress = { tempos.udp { bind = \"127.0.0.1:0\", receive_buffer = \"64KiB\" } } }\n\
+               end\n";
+    let mut node = setup.wiring(lua).start();
+    // What the start leaves to be done is done.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let process = node.daemon().pid();
+    let lanes: Vec<(i32, String)> =
+        threads(process).into_iter().filter(|(_, name)| name.starts_with("lane-")).collect();
+    assert!(lanes.len() >= 2, "{lanes:?}");
+    let before: Vec<u64> = lanes.iter().map(|(id, _)| sleeps(process, *id)).collect();
+    std::thread::sleep(std::time::Duration::from_secs(SECONDS));
+    for ((id, name), before) in lanes.iter().zip(before) {
+        let woken = sleeps(process, *id) - before;
+        println!("{name} was woken {woken} times in {SECONDS} s");
+        assert!(woken <= 2 * SECONDS, "{name} was woken {woken} times in {SECONDS} s, with nothing to do");
+    }
 }
