@@ -95,3 +95,39 @@ fn a_hundred_idle_topics_wake_nobody() {
         assert!(woken <= 2 * SECONDS, "{name} was woken {woken} times in {SECONDS} s, with nothing to do");
     }
 }
+
+#[test]
+fn a_stuck_consumer_and_a_slow_one_cost_the_others_nothing() {
+    const EVENTS: u64 = 20_000;
+    let setup = setup();
+    let names = ["one", "two", "slow", "stuck"];
+    let sinks = names.map(|name| Sink::datagram(&setup.folder().join(name)));
+    let groups =
+        names.map(|name| format!("tempos.group {name:?} {{ {} }}", unix(&setup, name, ""))).join(", ");
+    let lua = format!(
+        "tempos.topic \"log\" {{ ingress = {{ tempos.udp {{ bind = \"127.0.0.1:0\" }} }}, egress = {{ {groups} }} }}\n",
+    );
+    let node = setup.wiring(&lua).start();
+    let mut producer = Producer::udp(1, node.udp_address("log/in/1"));
+    let [one, two, slow, stuck] = &sinks;
+    stuck.hold();
+    slow.hold();
+    for round in 1..=4 {
+        producer.send_windowed(EVENTS / 4, 48, || one.received().min(two.received()));
+        // The slow one takes a little now and then.
+        slow.release();
+        eventually("something at the slow one", || (slow.received() >= round).then_some(()));
+        slow.hold();
+    }
+    one.wait_for(EVENTS).assert_exact(1, EVENTS);
+    two.wait_for(EVENTS).assert_exact(1, EVENTS);
+    slow.release();
+    stuck.release();
+    let figures = node.wait_for_rest("log", EVENTS);
+    let lost = figures.dropped_for("copy-slow-consumer");
+    assert_eq!((figures.events_out, figures.dropped_whole()), (EVENTS, 0), "{figures:?}");
+    eventually("every copy to be accounted for", || {
+        (slow.received() + stuck.received() + lost == 2 * EVENTS).then_some(())
+    });
+    assert!(lost > EVENTS / 2, "the two were to fall behind: {figures:?}");
+}
