@@ -154,8 +154,23 @@ pub struct TopicShare {
     pub rank: u32,
     /// 1 to 1000.
     pub weight: u32,
-    /// For later minor versions; zero.
+    /// The first is [`TopicShare::minimum_permille`], the second for later minor versions; zero.
     pub reserved: [u64; 2],
+}
+
+impl TopicShare {
+    /// The least share of what the lane serves that the topic is to get while it waits, in thousandths: 0
+    /// (none) to 1000. Kept in `reserved[0]`, which hosts before 1.1 leave at 0.
+    pub const fn minimum_permille(&self) -> u32 {
+        if self.reserved[0] < 1000 { self.reserved[0] as u32 } else { 1000 }
+    }
+
+    /// The same with another least share; more than 1000 counts as 1000.
+    #[must_use]
+    pub const fn with_minimum_permille(mut self, permille: u32) -> Self {
+        self.reserved[0] = if permille < 1000 { permille as u64 } else { 1000 };
+        self
+    }
 }
 
 /// A kind of queue.

@@ -7,12 +7,17 @@
 //! `share_by = "events"` a topic sends as many events in a round as its weight says. Within a topic it is
 //! first in, first out. A topic that has nothing waiting, or is on hold, saves nothing up.
 //!
+//! A topic with a minimum share (`TopicShare::minimum_permille`) gets at least that much of what the lane serves while it has
+//! something waiting, whatever the weights say; what it is served so is taken from its next turn. Shares that
+//! make the whole leave nothing to topics without one while all of theirs wait.
+//!
 //! A full queue refuses the newcomer, or evicts the oldest event of the longest topic, as fq_codel does
 //! (RFC 8290, section 4.1.3): a topic that floods pays for it alone. Lengths are in what is shared, and the
 //! newcomer counts for its topic. It refuses to know ranks, deadlines and payloads. Every call is
 //! O(log topics). Called by one lane's queue worker.
 
 mod config;
+mod minimum;
 mod queue;
 mod rounds;
 

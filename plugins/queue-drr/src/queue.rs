@@ -7,6 +7,7 @@ use tempos_abi::queue::{
 use tempos_abi::queue_ledger::{Chain, IndexHeap, Link, Links, check_bounds};
 
 use crate::config::Share;
+use crate::minimum::Minimums;
 use crate::rounds::Turn;
 
 const NOT_QUEUED: u32 = u32::MAX;
@@ -34,6 +35,7 @@ impl QueuePolicy for Drr {
             topics: vec![topic; spec.topics as usize].into_boxed_slice(),
             ready: IndexHeap::new(spec.topics),
             lengths: IndexHeap::new(spec.topics),
+            minimums: Minimums::new(spec.topics),
             round: 1,
             events: 0,
             bytes: 0,
@@ -83,6 +85,8 @@ pub struct DrrQueue {
     ready: IndexHeap,
     /// The topics that have an item, the longest first.
     lengths: IndexHeap,
+    /// What topics with a minimum share are owed.
+    minimums: Minimums,
     /// The latest round in which something went.
     round: u64,
     events: u32,
@@ -111,6 +115,7 @@ impl DrrQueue {
         let topic = &mut self.topics[item.topic as usize];
         if topic.items.first().is_none() {
             topic.turn.begin(self.round);
+            self.minimums.begin(item.topic);
         }
         topic.items.append(item.handle, &mut self.rows);
         topic.length += self.share.cost(item.size);
@@ -137,14 +142,17 @@ impl DrrQueue {
         let Some(first) = items.first() else {
             self.ready.remove(topic);
             self.lengths.remove(topic);
+            self.minimums.remove(topic);
             return;
         };
         self.lengths.put(topic, u64::MAX - length);
         if *held {
             self.ready.remove(topic);
+            self.minimums.remove(topic);
         } else {
             let cost = self.share.cost(self.rows.0[first as usize].size);
             self.ready.put(topic, turn.round_for(cost));
+            self.minimums.put(topic, cost);
         }
     }
 }
@@ -171,15 +179,21 @@ impl Queue for DrrQueue {
     }
 
     fn next(&mut self, _now_ns: u64) -> NextItem {
-        let topic = self.ready.first();
+        let owed = self.minimums.first();
+        let topic = owed.or_else(|| self.ready.first());
         let Some((topic, handle)) = topic.and_then(|t| Some((t, self.topics[t as usize].items.first()?)))
         else {
             return NextItem::nothing(0);
         };
         let turn = &mut self.topics[topic as usize].turn;
         let cost = self.share.cost(self.rows.0[handle as usize].size);
-        self.round = self.round.max(turn.round_for(cost));
-        turn.spend(cost);
+        if owed.is_some() {
+            turn.spend_early(cost, self.round);
+        } else {
+            self.round = self.round.max(turn.round_for(cost));
+            turn.spend(cost);
+        }
+        self.minimums.serve(topic, cost);
         self.remove(handle);
         NextItem::go(handle)
     }
@@ -200,7 +214,10 @@ impl Queue for DrrQueue {
         let Some(entry) = self.topics.get_mut(topic as usize) else { return };
         match (entry.held, held) {
             (false, true) => entry.turn.settle(self.round),
-            (true, false) => entry.turn.go_on(self.round),
+            (true, false) => {
+                entry.turn.go_on(self.round);
+                self.minimums.begin(topic);
+            }
             _ => return,
         }
         entry.held = held;
@@ -213,6 +230,7 @@ impl Queue for DrrQueue {
             entry.turn.settle(self.round);
         }
         entry.turn.portion = self.share.portion(share.weight);
+        self.minimums.set(topic, share.minimum_permille());
         self.settle(topic);
     }
 }

@@ -33,6 +33,16 @@ impl Turn {
         self.had = round;
     }
 
+    /// An event of that cost goes before its turn: it is taken from the rounds to come, but from those after
+    /// the next one nothing.
+    pub fn spend_early(&mut self, cost: u64, round: u64) {
+        self.spend(cost);
+        if self.had > round + 1 {
+            self.had = round + 1;
+            self.deficit = 0;
+        }
+    }
+
     /// It waits again after a time in which it had nothing to send: it takes part from `round` on, unless
     /// it had its portion of that already.
     pub fn begin(&mut self, round: u64) {
@@ -77,6 +87,18 @@ mod tests {
         assert_eq!(turn.round_for(1), 2, "it had its portion of round 1");
         turn.begin(500);
         assert_eq!((turn.round_for(100), turn.round_for(101)), (500, 501));
+    }
+
+    #[test]
+    fn what_goes_early_is_taken_from_the_next_round_at_most() {
+        let mut turn = Turn::new(100);
+        turn.begin(5);
+        turn.spend_early(30, 5);
+        assert_eq!((turn.round_for(70), turn.round_for(71)), (5, 6));
+        turn.spend_early(100, 5);
+        assert_eq!((turn.round_for(70), turn.round_for(71)), (6, 7), "30 of round 6 are gone");
+        turn.spend_early(5000, 5);
+        assert_eq!((turn.round_for(0), turn.round_for(1)), (6, 7), "all of round 6, and no more");
     }
 
     #[test]

@@ -51,3 +51,6 @@ impl Queue for FifoQueue {
         self.ledger.hold(topic, held);
     }
 }
+
+#[cfg(test)]
+mod tests;

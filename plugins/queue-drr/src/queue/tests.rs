@@ -21,7 +21,12 @@ fn queue_by(share_by: &str, mut spec: QueueSpec) -> DrrQueue {
 }
 
 fn weigh(queue: &mut DrrQueue, topic: u32, weight: u32) {
-    queue.set_topic(topic, &TopicShare { rank: 0, weight, reserved: [0; 2] });
+    give(queue, topic, weight, 0);
+}
+
+fn give(queue: &mut DrrQueue, topic: u32, weight: u32, permille: u32) {
+    let share = TopicShare { rank: 0, weight, reserved: [0; 2] };
+    queue.set_topic(topic, &share.with_minimum_permille(permille));
 }
 
 fn item(handle: u32, topic: u32, size: u32) -> QueueItem {
@@ -215,12 +220,95 @@ fn topics_that_always_wait_get_their_shares() {
     }
 }
 
+/// In every window in which a topic waits it gets its minimum share, whatever the weights are and however
+/// the others come and go: to within the two events between which a share cannot be cut.
+#[test]
+fn a_minimum_share_is_kept_in_every_window() {
+    const LARGEST: u64 = 1500;
+    for seed in 1..=30 {
+        let mut draw = generator(seed);
+        let word = if draw(2) == 0 { "bytes" } else { "events" };
+        let largest = if word == "bytes" { LARGEST } else { 1 };
+        let mut queue = queue_by(word, spec(256, 1 << 30, WhenFull::REFUSE));
+        let mut left = 1000;
+        let shares: Vec<u64> = (0..TOPICS)
+            .map(|topic| {
+                // The last takes what is left of the whole in some runs, so that nothing is spare.
+                let share = if topic == TOPICS - 1 && draw(3) == 0 { left } else { draw(left / 2 + 1) };
+                left -= share;
+                share
+            })
+            .collect();
+        for topic in 0..TOPICS {
+            // Weights that have nothing to do with the shares.
+            give(&mut queue, topic, 1 + draw(1000) as u32, shares[topic as usize] as u32);
+        }
+        // Topic and size of each handle.
+        let mut sent = [(0, 0); HANDLES as usize];
+        let mut waiting = [0u32; TOPICS as usize];
+        // By how much a topic was ahead of its share at most since it waits; in thousandths.
+        let (mut ahead, mut most_ahead) = ([0i64; TOPICS as usize], [0i64; TOPICS as usize]);
+        let mut free: Vec<u32> = (0..HANDLES).collect();
+        for step in 0..20_000 {
+            for topic in 0..TOPICS as usize {
+                // Topics 3 and 4 come and go, the others wait always.
+                let wanted = if topic < 3 { waiting[topic] < 3 } else { draw(6) == 0 };
+                if !wanted || free.len() < 8 {
+                    continue;
+                }
+                let handle = free.pop().expect("just counted");
+                let size = 1 + draw(LARGEST) as u32;
+                sent[handle as usize] = (topic, size);
+                let admission = queue.admit(&item(handle, topic as u32, size), 0);
+                assert_eq!(admission, Admission::accepted());
+                if waiting[topic] == 0 {
+                    (ahead[topic], most_ahead[topic]) = (0, 0);
+                }
+                waiting[topic] += 1;
+            }
+            let handle = queue.next(0).handle;
+            let (topic, size) = sent[handle as usize];
+            let served = queue.share.cost(size);
+            waiting[topic] -= 1;
+            free.push(handle);
+            for other in (0..TOPICS as usize).filter(|other| waiting[*other] > 0 || *other == topic) {
+                let got = if other == topic { served } else { 0 };
+                ahead[other] += (got * 1000) as i64 - (served * shares[other]) as i64;
+                most_ahead[other] = most_ahead[other].max(ahead[other]);
+                let bound = ((2000 + shares[other]) * largest + 2000) as i64;
+                let behind = most_ahead[other] - ahead[other];
+                assert!(
+                    behind <= bound,
+                    "seed {seed}, step {step}: topic {other} of {shares:?} is {behind} behind"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_share_is_a_minimum_and_no_limit() {
+    let mut queue = queue_by("events", spec(256, 100_000, WhenFull::REFUSE));
+    give(&mut queue, 0, 9, 50);
+    give(&mut queue, 1, 1, 50);
+    (0..200).for_each(|handle| {
+        queue.admit(&item(handle, handle % 2, 1), 0);
+    });
+    let of_first = order(&mut queue, 100).iter().filter(|handle| *handle % 2 == 0).count();
+    assert!((89..=91).contains(&of_first), "the weights rule where the shares allow it: {of_first}");
+    give(&mut queue, 0, 9, 0);
+    give(&mut queue, 1, 1, 1000);
+    assert!(order(&mut queue, 20).iter().all(|handle| handle % 2 == 1), "the whole is one topic's");
+}
+
 /// The same rules, round by round.
 struct Model {
     /// Handle, topic, size; in the order of arrival.
     queued: Vec<(u32, u32, u32)>,
     topics: [ModelTopic; TOPICS as usize],
     round: u64,
+    /// What was served.
+    clock: u64,
     share: Share,
     spec: QueueSpec,
 }
@@ -232,6 +320,23 @@ struct ModelTopic {
     deficit: u64,
     /// The last round of which it had its portion.
     had: u64,
+    /// Its minimum share.
+    permille: u64,
+    /// From then on its first item may claim its place, in parts of `permille`.
+    start: u64,
+}
+
+impl ModelTopic {
+    fn start(&self) -> u64 {
+        self.start / self.permille.max(1)
+    }
+
+    /// It claims nothing of the time before.
+    fn begin_claim(&mut self, clock: u64) {
+        if self.start() < clock {
+            self.start = clock * self.permille;
+        }
+    }
 }
 
 impl Model {
@@ -256,10 +361,11 @@ impl Model {
             && self.bytes() + size <= self.spec.capacity_bytes;
         if fits {
             if self.first(item.topic).is_none() {
-                let round = self.round;
+                let (round, clock) = (self.round, self.clock);
                 let topic = &mut self.topics[item.topic as usize];
                 topic.deficit = 0;
                 topic.had = topic.had.max(round - 1);
+                topic.begin_claim(clock);
             }
             self.queued.push((item.handle, item.topic, item.size));
             return Admission::accepted();
@@ -285,6 +391,9 @@ impl Model {
         if waiting.is_empty() {
             return NextItem::nothing(0);
         }
+        if let Some(handle) = self.next_claim(&waiting) {
+            return NextItem::go(handle);
+        }
         for round in self.round.saturating_sub(1).. {
             for topic in &waiting {
                 let at = self.first(*topic).expect("it waits");
@@ -297,10 +406,43 @@ impl Model {
                 entry.deficit = entry.deficit + portions * entry.portion - cost;
                 entry.had = round;
                 self.round = self.round.max(round);
+                self.serve(*topic, cost);
                 return NextItem::go(self.queued.remove(at).0);
             }
         }
         unreachable!("the rounds do not end")
+    }
+
+    /// The first item of the topic that is owed it soonest.
+    fn next_claim(&mut self, waiting: &[u32]) -> Option<u32> {
+        let cost =
+            |topic: u32| self.first(topic).map(|at| self.share.cost(self.queued[at].2)).expect("it waits");
+        let (_, topic) = waiting
+            .iter()
+            .map(|topic| (self.topics[*topic as usize], *topic))
+            .filter(|(entry, _)| entry.permille > 0 && entry.start() <= self.clock)
+            .map(|(entry, topic)| ((entry.start + cost(topic) * 1000) / entry.permille, topic))
+            .min()?;
+        let cost = cost(topic);
+        self.serve(topic, cost);
+        let entry = &mut self.topics[topic as usize];
+        // Taken from the rounds to come, up to the next one.
+        while entry.deficit < cost && entry.had <= self.round {
+            entry.had += 1;
+            entry.deficit += entry.portion;
+        }
+        entry.deficit = entry.deficit.saturating_sub(cost);
+        let at = self.first(topic)?;
+        Some(self.queued.remove(at).0)
+    }
+
+    fn serve(&mut self, topic: u32, cost: u64) {
+        let entry = &mut self.topics[topic as usize];
+        if entry.start() > self.clock {
+            entry.start = self.clock * entry.permille;
+        }
+        entry.start += cost * 1000;
+        self.clock += cost;
     }
 
     fn take_what_it_had(&mut self, topic: u32) {
@@ -316,19 +458,26 @@ impl Model {
         match (self.topics[topic as usize].held, held) {
             (false, true) => self.take_what_it_had(topic),
             (true, false) => {
+                let (round, clock) = (self.round, self.clock);
                 let entry = &mut self.topics[topic as usize];
-                entry.had = entry.had.max(self.round - 1);
+                entry.had = entry.had.max(round - 1);
+                entry.begin_claim(clock);
             }
             _ => {}
         }
         self.topics[topic as usize].held = held;
     }
 
-    fn weigh(&mut self, topic: u32, weight: u32) {
+    fn give(&mut self, topic: u32, weight: u32, permille: u64) {
         if !self.topics[topic as usize].held {
             self.take_what_it_had(topic);
         }
-        self.topics[topic as usize].portion = self.share.portion(weight);
+        let (portion, clock) = (self.share.portion(weight), self.clock);
+        let entry = &mut self.topics[topic as usize];
+        entry.portion = portion;
+        if entry.permille != permille {
+            (entry.permille, entry.start) = (permille, clock * permille);
+        }
     }
 }
 
@@ -341,8 +490,10 @@ fn it_does_what_the_plain_model_does() {
             if draw(2) == 0 { ("bytes", Share::Bytes(100)) } else { ("events", Share::Events) };
         let spec = spec(1 + draw(40) as u32, 1 + draw(6000), when_full);
         let mut queue = queue_by(word, spec.clone());
-        let topic = ModelTopic { held: false, portion: share.portion(1), deficit: 0, had: 0 };
-        let mut model = Model { queued: Vec::new(), topics: [topic; TOPICS as usize], round: 1, share, spec };
+        let topic =
+            ModelTopic { held: false, portion: share.portion(1), deficit: 0, had: 0, permille: 0, start: 0 };
+        let topics = [topic; TOPICS as usize];
+        let mut model = Model { queued: Vec::new(), topics, round: 1, clock: 0, share, spec };
         for _ in 0..4000 {
             let topic = draw(u64::from(TOPICS)) as u32;
             match draw(21) {
@@ -362,9 +513,10 @@ fn it_does_what_the_plain_model_does() {
                     model.hold(topic, held);
                 }
                 _ => {
-                    let weight = 1 + draw(4) as u32;
-                    weigh(&mut queue, topic, weight);
-                    model.weigh(topic, weight);
+                    // Together the whole at most, and often none at all.
+                    let (weight, permille) = (1 + draw(4) as u32, draw(2) * draw(201));
+                    give(&mut queue, topic, weight, permille as u32);
+                    model.give(topic, weight, permille);
                 }
             }
             assert_eq!((queue.queued() as usize, queue.bytes), (model.queued.len(), model.bytes()));
