@@ -4,6 +4,8 @@
 //! oldest event. Called by one lane's queue worker.
 
 mod queue;
+#[cfg(test)]
+mod tests;
 
 tempos_abi::export_plugin! {
     name: "fifo",

@@ -51,6 +51,3 @@ impl Queue for FifoQueue {
         self.ledger.hold(topic, held);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,9 +1,9 @@
 //! A plain model beside it, and the account: what was admitted is served, evicted, forgotten or still there.
 
 use tempos_abi::Options;
-use tempos_abi::queue::WhenFull;
+use tempos_abi::queue::{Admission, NextItem, Queue, QueueItem, QueuePolicy, QueueSpec, WhenFull};
 
-use super::*;
+use crate::queue::Fifo;
 
 const HANDLES: u32 = 64;
 const TOPICS: u32 = 4;
