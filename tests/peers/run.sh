@@ -15,14 +15,16 @@ if [ -n "$packages" ]; then
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
         apt-get update -q
         # Their own services are not to start: the bench starts what it compares, on ports of its own.
-        printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d.tempos
-        chmod 755 /usr/sbin/policy-rc.d.tempos
-        [ -e /usr/sbin/policy-rc.d ] || mv /usr/sbin/policy-rc.d.tempos /usr/sbin/policy-rc.d
+        policy=
+        if [ ! -e /usr/sbin/policy-rc.d ]; then
+            policy=/usr/sbin/policy-rc.d
+            printf '#!/bin/sh\nexit 101\n' >"$policy"
+            chmod 755 "$policy"
+        fi
         # shellcheck disable=SC2086 # several names
         DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $packages ||
             echo "not all of$packages could be installed: what is missing is left out of the comparison" >&2
-        rm -f /usr/sbin/policy-rc.d.tempos
-        if grep -q 'exit 101' /usr/sbin/policy-rc.d 2>/dev/null; then rm -f /usr/sbin/policy-rc.d; fi
+        if [ -n "$policy" ]; then rm -f "$policy"; fi
     else
         echo "missing:$packages; what is missing is left out of the comparison" >&2
     fi

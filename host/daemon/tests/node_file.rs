@@ -68,7 +68,7 @@ fn every_key_stands_in_the_manual_with_its_default() {
             assert_eq!(shown, key.default, "[{}] {}", key.section, key.name);
         }
     }
-    for name in ["qos", "qos.queue", "qos.network"] {
+    for name in ["qos", "qos.queue", "qos.network", "qos.rate"] {
         for key in schema::constructor(name).expect("a constructor").keys {
             let nested = matches!(key.kind, schema::KeyKind::Table(_));
             let line =
