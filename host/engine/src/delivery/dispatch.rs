@@ -34,6 +34,9 @@ impl LaneState {
             }
         }
         for _ in 0..round {
+            if self.rooms_gone {
+                self.hold_stuck()?;
+            }
             self.in_call = InCall::Policy;
             self.enter(Doing::Policy, 0);
             let next = self.queue.next(self.now);
@@ -167,6 +170,23 @@ impl LaneState {
         self.enter(Doing::Policy, 0);
         self.queue.hold(topic, true);
         self.leave(Doing::Policy)
+    }
+
+    /// Puts topics on hold whose members lost their room other than by a delivery: they are out, or hold what
+    /// another one left behind.
+    fn hold_stuck(&mut self) -> Result<(), Disowned> {
+        self.rooms_gone = false;
+        for at in 0..self.ailing.len() {
+            let outlet = self.ailing[at] as usize;
+            let Some(topic) = self.tables().outlets.get(outlet).and_then(|entry| Some(entry.as_ref()?.topic))
+            else {
+                continue;
+            };
+            if self.is_stuck(topic) {
+                self.hold(topic)?;
+            }
+        }
+        Ok(())
     }
 
     /// Lets topics go on whose receivers have room again.

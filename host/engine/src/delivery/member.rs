@@ -56,6 +56,7 @@ impl LaneState {
         });
         let Some(at) = chosen else { return false };
         self.pool.record_mut(handle).attempts = attempts + 1;
+        self.rooms_gone = true;
         #[cfg(test)]
         crate::simulation::world::note_rerouted(self.pool.payload(handle));
         if let Some(entry) = self.topic(topic) {
@@ -159,6 +160,7 @@ impl LaneState {
     /// Notes that a member with others beside it is to be looked after.
     pub(crate) fn look_after(&mut self, outlet: &mut Outlet) {
         let Some(group) = self.siblings(Member::Outlet(outlet.id)) else { return };
+        self.rooms_gone = true;
         let due_ns = outlet.health.due_ns(group.stall_ns);
         if due_ns != 0 {
             let first = self.ailing_at_ns == 0;
@@ -173,6 +175,7 @@ impl LaneState {
     /// A member is out: its events go to the others.
     fn take_out(&mut self, outlet: &mut Outlet, stalled: bool) {
         outlet.stats.out.set(1);
+        self.rooms_gone = true;
         self.tell(LaneNotice::MemberOut { outlet: outlet.id, stalled });
         self.evacuate(outlet);
     }

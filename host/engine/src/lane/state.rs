@@ -245,6 +245,8 @@ pub struct LaneState {
     /// Members that block or are out, and when the next of them is to be looked at; 0: at no time.
     pub(crate) ailing: Vec<u32>,
     pub(crate) ailing_at_ns: u64,
+    /// Whether members lost their room since the topics were looked at.
+    pub(crate) rooms_gone: bool,
     /// Calls were given what another member did not take.
     pub(crate) calls_wait: bool,
     /// Receipts of one call.
@@ -328,6 +330,7 @@ impl LaneState {
             held: OnceList::new(parts.ids),
             ailing: Vec::with_capacity(parts.ids),
             ailing_at_ns: 0,
+            rooms_gone: false,
             calls_wait: false,
             receipts: vec![Receipt::empty(); BATCH_MAX].into(),
             linger_at_ns: 0,
