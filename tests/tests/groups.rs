@@ -45,7 +45,7 @@ fn a_member_that_stalls_is_out_and_the_others_get_what_waited_for_it() {
     }
     eventually("the member to be out", || (state(&node, "press/three/2") == "out").then_some(()));
     let while_out = sinks[0].received();
-    producer.flood(40);
+    producer.flood(60);
     eventually("the others to go on", || (sinks[0].received() >= while_out + 20).then_some(()));
     sinks[1].release();
     eventually("the member to be back", || (state(&node, "press/three/2") == "started").then_some(()));

@@ -152,8 +152,23 @@ fn faults(node: &Node) -> Vec<(String, u64, u64)> {
         .collect()
 }
 
+/// A fault of the lanes' own comes in every run; one that the kernel makes, because it moves or cleans a page just
+/// then, does not come three times in a row. Calls and waits for a disk are held against each run.
 #[test]
 fn lanes_ask_for_no_memory_take_no_page_fault_and_wait_for_no_lock() {
+    let mut faults = Vec::new();
+    for _ in 0..3 {
+        faults = faults_of_a_run();
+        if faults.is_empty() {
+            return;
+        }
+        println!("once more: {faults:?}");
+    }
+    panic!("{faults:?}");
+}
+
+/// Sends events of every kind through a node. The levels whose threads took page faults.
+fn faults_of_a_run() -> Vec<String> {
     const EVENTS: u64 = 50_000;
     let (board, setup) = Board::with(setup());
     let sinks = ["done.out", "log.out", "bulk.out"].map(|name| Sink::datagram(&setup.folder().join(name)));
@@ -237,11 +252,15 @@ fn lanes_ask_for_no_memory_take_no_page_fault_and_wait_for_no_lock() {
     println!(
         "page faults: {faults_before:?} before, {faults_after:?} after; without locked memory: {degraded}"
     );
+    let mut taken = Vec::new();
     for ((level, minor, major), (_, minor_after, major_after)) in faults_before.iter().zip(&faults_after) {
         assert_eq!(major, major_after, "level {level} waited for a disk");
-        assert!(degraded || minor == minor_after, "level {level} took {} page faults", minor_after - minor);
+        if !degraded && minor != minor_after {
+            taken.push(format!("level {level} took {} page faults", minor_after - minor));
+        }
     }
     assert!(board.path.exists());
+    taken
 }
 
 /// The counting itself: a function that does what none should is seen.
