@@ -249,9 +249,6 @@ fn faults_of_a_run() -> Vec<String> {
     let offences = board.offences(&before, process);
     assert!(offences.is_empty(), "lane threads called\n{}", offences.join("\n"));
     let (faults_after, degraded) = (faults(&node), !locked);
-    println!(
-        "page faults: {faults_before:?} before, {faults_after:?} after; without locked memory: {degraded}"
-    );
     let mut taken = Vec::new();
     for ((level, minor, major), (_, minor_after, major_after)) in faults_before.iter().zip(&faults_after) {
         assert_eq!(major, major_after, "level {level} waited for a disk");
