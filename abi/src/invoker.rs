@@ -40,8 +40,62 @@ pub struct FunctionSpec {
     pub options: Options,
     /// The block that the function counts in.
     pub counters: RArc<FunctionCounters>,
-    /// For later minor versions; zero.
+    /// Scheduling, CPUs and instances: see [`FunctionSpec::scheduling`], [`FunctionSpec::instances`]. Zero from
+    /// hosts before 1.1.
     pub reserved: [u64; 4],
+}
+
+/// How the function workers of a level are scheduled, so that what a method starts for it runs likewise (since
+/// 1.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scheduling {
+    /// The policy's number, as sched(7) has it: SCHED_OTHER 0, SCHED_FIFO 1, SCHED_RR 2.
+    pub policy: u8,
+    /// The real-time priority, 1 to 99; 0 without one.
+    pub priority: u8,
+    /// The nice value, -20 to 19.
+    pub nice: i8,
+    /// The CPUs, a bit for each of the first 64; 0: all.
+    pub cpus: u64,
+}
+
+/// How many instances a method may have, and for how long (since 1.1). `FunctionSpec::warm` is the least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Instances {
+    /// The most that stay ready; 0: as many as may run at once.
+    pub max: u32,
+    /// Events after which one is replaced by a fresh one; 0: never.
+    pub recycle_after: u32,
+    /// How long one above the least may have nothing to do before it is let go, in nanoseconds; 0: for good.
+    pub idle_ns: u64,
+}
+
+impl FunctionSpec {
+    /// How the threads that call it are scheduled (since 1.1).
+    pub const fn scheduling(&self) -> Scheduling {
+        let bytes = self.reserved[0].to_le_bytes();
+        Scheduling { policy: bytes[0], priority: bytes[1], nice: bytes[2] as i8, cpus: self.reserved[1] }
+    }
+
+    /// How many instances it may have (since 1.1).
+    pub const fn instances(&self) -> Instances {
+        Instances {
+            max: self.reserved[2] as u32,
+            recycle_after: (self.reserved[2] >> 32) as u32,
+            idle_ns: self.reserved[3],
+        }
+    }
+
+    /// What `reserved` holds for these two.
+    pub const fn reserved_for(scheduling: Scheduling, instances: Instances) -> [u64; 4] {
+        let Scheduling { policy, priority, nice, cpus } = scheduling;
+        [
+            u64::from_le_bytes([policy, priority, nice as u8, 0, 0, 0, 0, 0]),
+            cpus,
+            instances.max as u64 | (instances.recycle_after as u64) << 32,
+            instances.idle_ns,
+        ]
+    }
 }
 
 /// What surrounds one invocation.
