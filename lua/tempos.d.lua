@@ -56,7 +56,8 @@
 ---@field ingress? tempos.Channel[] Where its events come from. Default: {}.
 ---@field egress? (tempos.Group|tempos.Channel)[] Where they go: subscription groups, or channels that each get every event. Default: {}.
 ---@field rank? integer Its place among the topics of its lane (policy priority). From 0 to 255. Default: 128.
----@field weight? integer Its share among the topics of its lane (policy drr). From 1 to 1000. Default: 1.
+---@field weight? integer What it weighs among the topics of its lane (policy drr). From 1 to 1000. Default: 1.
+---@field share? integer Least part of what its lane serves while it waits, in percent, whatever others weigh (policy drr). From 0 to 100. Default: 0.
 ---@field deadline? string An event that leaves later than this after its arrival is counted as late.
 ---@field ttl? string Overrides the level's time to live.
 ---@field late? "pass"|"drop" What happens to an event that is late already when its turn comes. Default: "pass".

@@ -156,6 +156,9 @@ fn topic(name: &str, fields: &mut Fields, origin: &Origin) -> TopicDraft {
     if let Some(weight) = fields.small("weight") {
         spec.weight = weight;
     }
+    if let Some(share) = fields.small("share") {
+        spec.share_percent = share;
+    }
     spec.deadline_ns = fields.quantity("deadline");
     spec.time_to_live_ns = fields.quantity("ttl");
     spec.drops_late = fields.text("late").as_deref() == Some("drop");

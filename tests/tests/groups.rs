@@ -70,6 +70,40 @@ fn a_member_that_stalls_is_out_and_the_others_get_what_waited_for_it() {
 }
 
 #[test]
+fn a_member_that_is_gone_costs_no_event() {
+    const EVENTS: u64 = 3000;
+    for kind in ["datagram", "seqpacket"] {
+        let setup = setup();
+        let place = |name: &str| setup.folder().join(name);
+        let bound = |name: &str| match kind {
+            "datagram" => Sink::datagram(&place(name)),
+            _ => Sink::seqpacket(&place(name)),
+        };
+        let (stays, goes) = (bound("a"), bound("b"));
+        let more = format!(", type = \"{kind}\"");
+        let lua = format!(
+            "tempos.topic \"press\" {{ qos = \"strict\", ingress = {{ {} }},\n\
+             egress = {{ tempos.group \"two\" {{ {}, {} }} }} }}\n",
+            unix(&setup, "in", ""),
+            unix(&setup, "a", &more),
+            unix(&setup, "b", &more),
+        );
+        let node = setup.wiring(&lua).start();
+        let mut producer = Producer::datagram(1, &node.folder().join("in"));
+        producer.send_windowed(EVENTS, 16, || stays.received() + goes.received());
+        eventually("all of them", || (stays.received() + goes.received() == EVENTS).then_some(()));
+        let got = goes.received();
+        assert!(got > EVENTS / 3, "{kind}: it was to have its turns");
+        drop(goes);
+        producer.send_windowed(EVENTS, 16, || stays.received() + got);
+        eventually("the rest at the other", || (stays.received() + got == 2 * EVENTS).then_some(()));
+        let figures = node.wait_for_rest("press", 2 * EVENTS);
+        assert!(figures.dropped.is_empty(), "{kind}: {figures:?}");
+        assert_eq!(figures.events_out, 2 * EVENTS, "{kind}");
+    }
+}
+
+#[test]
 fn a_member_that_refuses_is_out_until_it_listens_again() {
     const EVENTS: u64 = 2000;
     let setup = setup();

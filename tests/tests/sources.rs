@@ -134,6 +134,32 @@ fn what_comes_twice_or_late_is_dropped_as_declared() {
 }
 
 #[test]
+fn ids_go_on_after_the_largest() {
+    let setup = setup();
+    let out = receiver(&setup, "out");
+    let lua = format!(
+        "tempos.topic \"line\" {{ qos = \"strict\", ingress = {{ {} }}, egress = {{ {} }} }}\n",
+        unix(&setup, "in", ", type = \"seqpacket\", format = \"event\", order = \"newer\""),
+        unix(&setup, "out", ""),
+    );
+    let node = setup.wiring(&lua).start();
+    let producer = Producer::seqpacket(1, &node.folder().join("in"));
+    // 1 is newer than the largest; the largest once more is a replay, and what lies before it came too late.
+    for id in [u64::MAX - 2, u64::MAX, 1, u64::MAX, u64::MAX - 1, 2, 2] {
+        producer.socket().send(&event("line", id, &[], &id.to_le_bytes())).expect("the node listens");
+    }
+    for id in [u64::MAX - 2, u64::MAX, 1, 2] {
+        assert_eq!(road::receive(&out), id.to_le_bytes());
+    }
+    let figures = node.wait_for_rest("line", 7);
+    assert_eq!(
+        (figures.dropped_for("duplicate"), figures.dropped_for("out-of-order")),
+        (2, 1),
+        "{figures:?}"
+    );
+}
+
+#[test]
 fn keys_of_endpoints_are_refused_where_they_mean_nothing() {
     let (node, _sink) = wired("");
     for (lua, words) in [

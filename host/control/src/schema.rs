@@ -219,7 +219,13 @@ pub const CONSTRUCTORS: &[Constructor] = &[
                 "weight",
                 KeyKind::Integer { min: 1, max: 1000 },
                 "1",
-                "Its share among the topics of its lane (policy drr).",
+                "What it weighs among the topics of its lane (policy drr).",
+            ),
+            key(
+                "share",
+                KeyKind::Integer { min: 0, max: 100 },
+                "0",
+                "Least part of what its lane serves while it waits, in percent, whatever others weigh (policy drr).",
             ),
             key(
                 "deadline",

@@ -143,6 +143,8 @@ pub struct TopicSpec {
     pub rank: u8,
     /// Its weight for the policy `drr`, 1 to 1000; 1 by default.
     pub weight: u32,
+    /// The least that it gets of what its lane serves while it waits, in percent, for the policy `drr`; 0: none.
+    pub share_percent: u8,
     /// An event is late when it leaves later than this after its arrival; counted and signalled.
     pub deadline_ns: Option<u64>,
     /// Overrides the level's time to live.
@@ -167,6 +169,7 @@ impl TopicSpec {
             egress: Vec::new(),
             rank: 128,
             weight: 1,
+            share_percent: 0,
             deadline_ns: None,
             time_to_live_ns: None,
             drops_late: false,

@@ -50,6 +50,8 @@ pub struct TopicPlan {
     pub rank: u32,
     /// For the policy `drr`.
     pub weight: u32,
+    /// Likewise.
+    pub minimum_permille: u32,
     /// 0: none.
     pub deadline_ns: u64,
     /// 0: none.
@@ -231,7 +233,8 @@ impl LanePlan {
             .enumerate()
             .filter_map(|(index, topic)| {
                 let topic = topic.as_ref()?;
-                Some((index as u32, TopicShare { rank: topic.rank, weight: topic.weight, reserved: [0; 2] }))
+                let share = TopicShare { rank: topic.rank, weight: topic.weight, reserved: [0; 2] };
+                Some((index as u32, share.with_minimum_permille(topic.minimum_permille)))
             })
             .collect();
         Arc::new(LaneTables {

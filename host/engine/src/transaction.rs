@@ -256,6 +256,7 @@ impl Drafting<'_> {
                 stats,
                 rank: u32::from(topic.rank),
                 weight: topic.weight,
+                minimum_permille: u32::from(topic.share_percent) * 10,
                 deadline_ns: topic.deadline_ns.unwrap_or(0),
                 time_to_live_ns: ttl,
                 drops_late: topic.drops_late,

@@ -13,6 +13,8 @@ use tempos_control::{
 pub const TOPICS_MAX: usize = 65_536;
 /// The most channels of a node.
 pub const CHANNELS_MAX: usize = 65_536;
+/// The most topics that one sentence names.
+const NAMED_MAX: usize = 8;
 
 /// Everything that was declared.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -178,6 +180,37 @@ impl Wiring {
                 "{} channels are declared; a node has at most {CHANNELS_MAX}",
                 channels.len()
             )));
+        }
+        self.check_shares(mistakes);
+    }
+
+    /// A lane cannot promise its topics more than the whole.
+    fn check_shares(&self, mistakes: &mut Vec<Mistake>) {
+        let sharing: Vec<&TopicSpec> = self.topics.values().filter(|t| t.share_percent > 0).collect();
+        if sharing.is_empty() {
+            return;
+        }
+        let reach = self.levels_of_topics();
+        for level in self.levels.keys() {
+            let here: Vec<&TopicSpec> = sharing
+                .iter()
+                .copied()
+                .filter(|topic| reach[topic.name.as_str()].contains(level.as_str()))
+                .collect();
+            let sum: u32 = here.iter().map(|topic| u32::from(topic.share_percent)).sum();
+            if let Some(last) = here.last().filter(|_| sum > 100) {
+                let named: Vec<String> = here
+                    .iter()
+                    .take(NAMED_MAX)
+                    .map(|topic| format!("{:?} ({} %)", topic.name, topic.share_percent))
+                    .collect();
+                let more = if here.len() > NAMED_MAX { ", …" } else { "" };
+                let sentence = format!(
+                    "level {level:?}: the shares of its topics make {sum} %, the whole is 100 %: {}{more}",
+                    named.join(", ")
+                );
+                mistakes.push(Mistake::new(&last.origin, sentence));
+            }
         }
     }
 

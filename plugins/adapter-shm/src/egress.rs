@@ -133,7 +133,7 @@ impl Egress {
         }
         // Twice at the most: a full ring may be that of a consumer who has gone, or have room after all.
         for _ in 0..2 {
-            let Some(connection) = &mut self.connection else { return self.nobody(frames.len()) };
+            let Some(connection) = &mut self.connection else { return self.nobody() };
             match connection.fill(frames) {
                 Filled::Some { done, given_up } => {
                     self.counters.send_errors.add(given_up);
@@ -147,7 +147,7 @@ impl Egress {
                     self.counters.malformed.add(1);
                     self.counters.send_errors.add(staged);
                     self.end();
-                    return if staged > 0 { Ok(staged as usize) } else { self.nobody(frames.len()) };
+                    return if staged > 0 { Ok(staged as usize) } else { self.nobody() };
                 }
                 Filled::Full => {
                     // The bell is quieted before it is waited for.
@@ -193,17 +193,16 @@ impl Egress {
         Ok(())
     }
 
-    /// Frames that nobody is there for are given up and counted; a node that was connected to and has not
-    /// greeted yet is waited for.
-    fn nobody(&mut self, frames: usize) -> io::Result<usize> {
+    /// Nobody is there: the host may have another receiver. A node that was connected to and has not greeted yet is
+    /// waited for.
+    fn nobody(&self) -> io::Result<usize> {
         if let Source::Connector(connector, Some(since)) = &self.source
             && connector.greeting().is_some()
             && since.elapsed() < GREETING
         {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        self.counters.send_errors.add(frames as u64);
-        Ok(frames)
+        Err(io::Error::from_raw_os_error(libc::ENOTCONN))
     }
 
     fn look(&mut self) {

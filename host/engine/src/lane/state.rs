@@ -350,6 +350,9 @@ impl LaneState {
         };
         crate::system::memory::settle(&mut state.heads, false);
         crate::system::memory::settle(&mut state.inline_output, false);
+        for (topic, share) in &state.tables().shares {
+            state.queue.set_topic(*topic, share);
+        }
         state
     }
 

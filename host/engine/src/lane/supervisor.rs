@@ -4,8 +4,8 @@
 //! the same call an owner is demoted, so that it no longer holds up its CPU; after 500 ms it loses its
 //! lane, and the controller starts a successor. An owner that merely gets no CPU is left alone.
 //!
-//! It also keeps minimum shares: a thread that wants to run and got less CPU time than its level's share, while
-//! lanes above it were busy, runs above them for what is missing, a few milliseconds at a time.
+//! It also keeps minimum shares: a thread that wants to run and got less than its level's share of the CPU time,
+//! while lanes above it were busy, runs above them for what it is owed, a few milliseconds at a time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +35,8 @@ const SHARE_PRIORITY: u8 = scheduling::PRIORITY_MAX - 1;
 /// The longest that lanes are held up for it at a time.
 const SHARE_SLICE_NS: u64 = 5_000_000;
 
+/// The most that a thread is owed, so that no old debt is paid in one go.
+const OWED_MAX_NS: u64 = 50_000_000;
 /// The most threads that are helped at a time.
 const STARVED_MAX: usize = 8;
 
@@ -103,6 +105,8 @@ struct Watched {
     /// CPU time that it had used at the last look, and in the time before that look.
     used_ns: u64,
     lately_ns: u64,
+    /// What it got too little of its share since lanes above it are busy.
+    owed_ns: u64,
 }
 
 /// The list of wards, and the thread's bell.
@@ -132,6 +136,7 @@ impl Supervisor {
             share,
             used_ns: 0,
             lately_ns: 0,
+            owed_ns: 0,
         };
         self.wards.lock().unwrap_or_else(PoisonError::into_inner).push(watched);
         verdicts
@@ -168,11 +173,11 @@ impl Supervisor {
         while !self.stop.load(Ordering::Acquire) {
             let now = monotonic_ns();
             let (busy, now_pulse) = self.look(now);
-            let starved = self.keep_shares(now - std::mem::replace(&mut last_ns, now));
+            let contended = self.keep_shares(now - std::mem::replace(&mut last_ns, now));
             quiet_rounds = if busy || now_pulse != pulse { 0 } else { quiet_rounds.saturating_add(1) };
             pulse = now_pulse;
             let pause = match quiet_rounds {
-                _ if starved => SHARE_SLICE_NS,
+                _ if contended => SHARE_SLICE_NS,
                 21.. => REST_NS,
                 _ => LOOK_NS,
             };
@@ -180,44 +185,50 @@ impl Supervisor {
         }
     }
 
-    /// Lets run for a moment who got less than its share in the time that has passed; whether there was anybody.
+    /// Lets run for a moment who is owed CPU time; whether anybody may soon be owed some again.
     fn keep_shares(&self, elapsed_ns: u64) -> bool {
         // Held meanwhile, so that whoever changes a level's scheduling does it before or after.
         let mut wards = self.wards.lock().unwrap_or_else(PoisonError::into_inner);
         if wards.iter().all(|watched| watched.share.percent == 0) {
             return false;
         }
+        let mut used_by_rank = [0u64; u8::MAX as usize + 1];
         for watched in wards.iter_mut() {
             let used_ns = watched.ward.thread().map_or(0, scheduling::cpu_clock_ns);
             watched.lately_ns = used_ns.saturating_sub(std::mem::replace(&mut watched.used_ns, used_ns));
+            used_by_rank[usize::from(watched.share.rank)] += watched.lately_ns;
         }
-        let above_ns =
-            |rank: u8| wards.iter().filter(|w| w.share.rank > rank).map(|w| w.lately_ns).sum::<u64>();
-        let mut starved: [Option<(ThreadId, &Scheduler)>; STARVED_MAX] = [None; STARVED_MAX];
-        let mut slots = starved.iter_mut();
-        let mut missing_ns = 0;
-        for watched in wards.iter().filter(|w| w.share.percent > 0 && !w.demoted) {
-            let due_ns = elapsed_ns / 100 * u64::from(watched.share.percent);
-            if watched.lately_ns >= due_ns || above_ns(watched.share.rank) < elapsed_ns / 2 {
+        let mut owed: [Option<(ThreadId, &Scheduler)>; STARVED_MAX] = [None; STARVED_MAX];
+        let mut slots = owed.iter_mut();
+        let (mut contended, mut missing_ns) = (false, 0);
+        for watched in wards.iter_mut().filter(|w| w.share.percent > 0) {
+            let above_ns: u64 = used_by_rank.iter().skip(usize::from(watched.share.rank) + 1).sum();
+            watched.owe(above_ns, elapsed_ns);
+            if watched.owed_ns == 0 {
+                contended |= watched.is_beside(above_ns, elapsed_ns);
                 continue;
             }
             if let Some(thread) = watched.ward.thread()
                 && scheduling::usage(thread).is_some_and(|usage| usage.state == b'R')
                 && let Some(slot) = slots.next()
             {
+                contended = true;
+                missing_ns = missing_ns.max(watched.owed_ns);
                 *slot = Some((thread, &watched.share.scheduler));
-                missing_ns = missing_ns.max(due_ns - watched.lately_ns);
+            } else {
+                // Who does not want to run saves nothing up.
+                watched.owed_ns = 0;
             }
         }
         if missing_ns == 0 {
-            return false;
+            return contended;
         }
         let above = Scheduler::RoundRobin { priority: SHARE_PRIORITY };
-        for (thread, _) in starved.iter().flatten() {
+        for (thread, _) in owed.iter().flatten() {
             let _ = scheduling::apply(*thread, &above);
         }
         std::thread::sleep(Duration::from_nanos(missing_ns.min(SHARE_SLICE_NS)));
-        for (thread, own) in starved.iter().flatten() {
+        for (thread, own) in owed.iter().flatten() {
             let _ = scheduling::apply(*thread, own);
         }
         true
@@ -242,6 +253,22 @@ impl Supervisor {
 }
 
 impl Watched {
+    /// Whether lanes above it are busy: they took a quarter of a CPU.
+    fn is_beside(&self, above_ns: u64, elapsed_ns: u64) -> bool {
+        !self.demoted && above_ns >= elapsed_ns / 4
+    }
+
+    /// Adds up what it is owed. The share is one of the CPU time that its level and those above it got, so that
+    /// what other programs or a hypervisor take is not made up for at the expense of the lanes above.
+    fn owe(&mut self, above_ns: u64, elapsed_ns: u64) {
+        if !self.is_beside(above_ns, elapsed_ns) {
+            self.owed_ns = 0;
+            return;
+        }
+        let due_ns = (above_ns + self.lately_ns).min(elapsed_ns) / 100 * u64::from(self.share.percent);
+        self.owed_ns = (self.owed_ns + due_ns).saturating_sub(self.lately_ns).min(OWED_MAX_NS);
+    }
+
     fn look(&mut self, beat: Beat, now: u64) {
         if !self.beat.is_some_and(|last| last.same_call(&beat)) {
             self.beat = Some(beat);

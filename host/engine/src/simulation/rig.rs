@@ -123,7 +123,7 @@ impl Rig {
         let (to_control, emptied) = RingBuffer::new(INJECTED);
         let (tell, notices) = RingBuffer::new(NOTICES);
         let (workers, ports) = (0..level.workers).map(|_| worker()).unzip();
-        let mut lane = Box::new(LaneState::new(LaneParts {
+        let lane = Box::new(LaneState::new(LaneParts {
             shared: Arc::clone(&shared),
             level: QosLevel(number as u8),
             first_event_id: (number as u64) << 56,
@@ -135,9 +135,6 @@ impl Rig {
             tables: &raw const *tables,
             ids: 64,
         }));
-        for (topic, share) in &tables.shares {
-            lane.queue.set_topic(*topic, share);
-        }
         let rig = Rig {
             number,
             level,

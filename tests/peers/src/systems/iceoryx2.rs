@@ -45,6 +45,9 @@ impl Iceoryx {
     }
 }
 
+/// Producers, and consumers, of one flow: three best-effort producers have one consumer.
+const PORTS_MAX: usize = 8;
+
 macro_rules! events {
     ($self:ident, $flow:expr) => {
         $self
@@ -53,6 +56,8 @@ macro_rules! events {
             .publish_subscribe::<Event>()
             .enable_safe_overflow(false)
             .subscriber_max_buffer_size(1024)
+            .max_publishers(PORTS_MAX)
+            .max_subscribers(PORTS_MAX)
             .open_or_create()
             .map_err(other)?
     };
@@ -60,7 +65,14 @@ macro_rules! events {
 
 macro_rules! bell {
     ($self:ident, $flow:expr) => {
-        $self.node.service_builder(&$self.name_of($flow, "bell")?).event().open_or_create().map_err(other)?
+        $self
+            .node
+            .service_builder(&$self.name_of($flow, "bell")?)
+            .event()
+            .max_notifiers(PORTS_MAX)
+            .max_listeners(PORTS_MAX)
+            .open_or_create()
+            .map_err(other)?
     };
 }
 
