@@ -22,7 +22,7 @@
 ---@field period? string The period (deadline).
 ---@field cpus? integer[] CPUs that the lane's threads may run on; empty: all. Default: {}.
 ---@field workers? integer Function workers of the lane. From 1 to 64. Default: 1.
----@field batch? integer Most events moved by one call to a channel (strict: 1). From 1 to 64. Default: 32.
+---@field batch? integer Most events moved by one call to a channel (strict: 1). From 1 to 128. Default: 32.
 ---@field linger? string How long a frame may wait for others so that they leave in one call; none: not at all.
 ---@field share? integer Least CPU time of its threads whatever runs above them, in percent of a CPU (best-effort: 5). From 0 to 50. Default: 0.
 ---@field rate? tempos.QosRateSpec How many events leave its queue in a second.

@@ -27,10 +27,8 @@ fn setup() -> NodeSetup {
 /// `NAME-out`.
 fn wired(queue: &str, topics: &[(&str, &str)]) -> (Node, Vec<Sink>) {
     let setup = setup();
-    let outs = topics
-        .iter()
-        .map(|(name, _)| Sink::datagram(&setup.folder().join(format!("{name}-out"))))
-        .collect();
+    let outs =
+        topics.iter().map(|(name, _)| Sink::datagram(&setup.folder().join(format!("{name}-out")))).collect();
     let mut lua =
         format!("tempos.qos \"slow\" {{ batch = 1, rate = {{ max = {RATE} }}, queue = {{ {queue} }} }}\n");
     for (name, keys) in topics {

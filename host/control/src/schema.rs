@@ -118,7 +118,7 @@ pub const CONSTRUCTORS: &[Constructor] = &[
             key("workers", KeyKind::Integer { min: 1, max: 64 }, "1", "Function workers of the lane."),
             key(
                 "batch",
-                KeyKind::Integer { min: 1, max: 64 },
+                KeyKind::Integer { min: 1, max: 128 },
                 "32",
                 "Most events moved by one call to a channel (strict: 1).",
             ),

@@ -123,7 +123,7 @@ impl Wiring {
             }
             let bounds = [
                 ("workers", u64::from(level.workers), 1, 64),
-                ("batch", u64::from(level.batch), 1, 64),
+                ("batch", u64::from(level.batch), 1, 128),
                 ("event_max", u64::from(level.event_bytes_max), 64, 16 << 20),
                 ("queue capacity", u64::from(level.queue.capacity_events), 1, 1 << 20),
                 ("share", u64::from(level.share_percent), 0, 50),

@@ -14,7 +14,7 @@ use crate::streams::{Streams, Whole};
 /// How often one connection is read in its turn: a full buffer may have more behind it.
 const READS_PER_TURN: usize = 2;
 /// The most slots of one call.
-const SLOTS_MAX: usize = 64;
+const SLOTS_MAX: usize = 128;
 
 /// An open connection. Its buffers are kept by the channel.
 pub struct Connection {

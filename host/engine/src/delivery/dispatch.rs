@@ -10,7 +10,7 @@ use crate::stats::Reason;
 use crate::system::clock::monotonic_ns;
 
 /// Events dispatched before the channels are looked at again.
-const ROUND_EVENTS: usize = 64;
+const ROUND_EVENTS: usize = 128;
 
 impl LaneState {
     /// Dispatches until the queue has nothing that may go, or the round is full.

@@ -25,9 +25,9 @@ use crate::stats::{self, ChannelStats, Reason};
 use crate::system::clock::monotonic_ns;
 
 /// Events that may wait for one channel beside the lane's queue.
-pub const PENDING_MAX: usize = 64;
+pub const PENDING_MAX: usize = 128;
 /// The most frames of one call.
-pub const BATCH_MAX: usize = 64;
+pub const BATCH_MAX: usize = 128;
 /// Events that may be with one receiver before it has acknowledged them.
 pub const UNSETTLED_MAX: usize = 1024;
 /// Calls for receipts in one turn.
