@@ -23,6 +23,7 @@ use crate::lane::state::{InCall, LaneState};
 use crate::lane::tables::token;
 use crate::stats::{self, ChannelStats, Reason};
 use crate::system::clock::monotonic_ns;
+use crate::system::memory;
 
 /// Events that may wait for one channel beside the lane's queue.
 pub const PENDING_MAX: usize = 128;
@@ -95,8 +96,8 @@ impl Outlet {
             id,
             descriptor,
             format,
-            pending: VecDeque::with_capacity(PENDING_MAX + BATCH_MAX),
-            unsettled: VecDeque::with_capacity(unsettled),
+            pending: VecDeque::from(memory::room(PENDING_MAX + BATCH_MAX)),
+            unsettled: VecDeque::from(memory::room(unsettled)),
             traits,
             since_ns: 0,
             health: Health::default(),

@@ -26,7 +26,7 @@ use crate::delivery::outlet::{BATCH_MAX, Outlet};
 use crate::processing::invoker::FunctionPort;
 use crate::processing::workflow::Call;
 use crate::stats::Reason;
-use crate::system::memory::Region;
+use crate::system::memory::{self, Region};
 
 /// The call into a plugin that the owner is in, for the successor of one that does not come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub struct OnceList {
 
 impl OnceList {
     fn new(room: usize) -> Self {
-        OnceList { ids: Vec::with_capacity(room) }
+        OnceList { ids: memory::room(room) }
     }
 
     /// Adds an id that is not in it yet.
@@ -144,7 +144,7 @@ impl Scratch {
         let largest = event_bytes_max as usize + ENVELOPE_BYTES_MAX;
         let stride = (largest + ATTRIBUTES_BYTES_MAX).next_multiple_of(4096) + 320;
         let region = Region::new(stride * slots as usize, lock)?;
-        let mut scratch = Scratch { region, stride, slots: Vec::with_capacity(slots as usize) };
+        let mut scratch = Scratch { region, stride, slots: memory::room(slots as usize) };
         for at in 0..slots as usize {
             // SAFETY: each slot has a stride of the region to itself, and the slots go with the region.
             let (buffer, attributes) = unsafe {
@@ -320,15 +320,15 @@ impl LaneState {
             block,
             scratch: parts.scratch,
             events: no_events(),
-            frames: Vec::with_capacity(BATCH_MAX),
+            frames: memory::room(BATCH_MAX),
             heads: heads(),
-            dirty: Vec::with_capacity(parts.ids),
+            dirty: memory::room(parts.ids),
             ask_again: OnceList::new(parts.ids),
             resting: OnceList::new(parts.ids),
             rested_at_ns: 0,
             unshaped: false,
             held: OnceList::new(parts.ids),
-            ailing: Vec::with_capacity(parts.ids),
+            ailing: memory::room(parts.ids),
             ailing_at_ns: 0,
             rooms_gone: false,
             calls_wait: false,
@@ -348,8 +348,8 @@ impl LaneState {
             look_again: false,
             inline_output: vec![0; 65_536].into(),
         };
-        crate::system::memory::settle(&mut state.heads, false);
-        crate::system::memory::settle(&mut state.inline_output, false);
+        memory::settle(&mut state.heads, false);
+        memory::settle(&mut state.inline_output, false);
         for (topic, share) in &state.tables().shares {
             state.queue.set_topic(*topic, share);
         }

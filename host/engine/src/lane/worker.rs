@@ -397,7 +397,7 @@ impl LaneState {
             self.receipts = vec![Receipt::empty(); crate::delivery::outlet::BATCH_MAX].into();
         }
         if self.frames.capacity() == 0 {
-            self.frames = Vec::with_capacity(crate::delivery::outlet::BATCH_MAX);
+            self.frames = crate::system::memory::room(crate::delivery::outlet::BATCH_MAX);
         }
         if self.inline_output.is_empty() {
             self.inline_output = vec![0; 65_536].into();

@@ -108,6 +108,19 @@ pub fn settle<T>(slice: &mut [T], lock: bool) {
     }
 }
 
+/// An empty vector with room for so many, every page of which is touched: no lane waits for one when it first
+/// fills it.
+pub fn room<T>(capacity: usize) -> Vec<T> {
+    let mut room: Vec<T> = Vec::with_capacity(capacity);
+    let spare = room.spare_capacity_mut();
+    let (start, len) = (spare.as_mut_ptr().cast::<u8>(), std::mem::size_of_val(spare));
+    for at in (0..len).step_by(PAGE_BYTES).chain(len.checked_sub(1)) {
+        // SAFETY: inside the exclusive slice, of which nothing is read before it is written.
+        unsafe { start.add(at).write_volatile(0) };
+    }
+    room
+}
+
 /// Touches this thread's stack down to `bytes` below the caller and locks it where asked.
 #[inline(never)]
 pub fn settle_stack(lock: bool) {
