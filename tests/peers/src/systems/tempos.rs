@@ -160,7 +160,8 @@ impl System for Tempos {
             }
             Way::Tcp => Box::new(StreamProducer::new(connect(into)?, LengthPrefixed)?),
             Way::Shm => Box::new(Staged(
-                tempos_shm::Producer::connect(self.node.path(&format!("{}-in", flow.topic()))).map_err(other)?,
+                tempos_shm::Producer::connect(self.node.path(&format!("{}-in", flow.topic())))
+                    .map_err(other)?,
             )),
         })
     }
