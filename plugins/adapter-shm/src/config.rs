@@ -1,14 +1,12 @@
 //! The options of a shm channel: the table for users, and what it becomes.
 
-use std::ffi::{CString, OsStr};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use socket2::SockAddr;
 use tempos_abi::adapter::{ChannelSpec, Direction};
 use tempos_abi::{OptionKind, OptionSpec, Options, PluginError};
 use tempos_shm::memory::{CAPACITY_MAX, CAPACITY_MIN};
 use tempos_shm::protocol::record_bytes;
+use tempos_sockets::{Access, Name};
 
 /// The option table.
 pub const OPTIONS: &[OptionSpec] = &[
@@ -53,44 +51,6 @@ pub const OPTIONS: &[OptionSpec] = &[
 
 const CAPACITY_DEFAULT: u64 = 256 << 10;
 const CONNECTIONS_DEFAULT: i64 = 8;
-/// A path and its NUL must fit into an address (unix(7)).
-const PATH_BYTES_MAX: usize = 107;
-
-/// The name of a socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Name {
-    /// A file.
-    File(PathBuf),
-    /// A name of the abstract namespace, without its `@`.
-    Abstract(String),
-}
-
-impl Name {
-    /// The address for system calls.
-    pub fn address(&self) -> std::io::Result<SockAddr> {
-        match self {
-            Name::File(path) => SockAddr::unix(path),
-            Name::Abstract(name) => SockAddr::unix(OsStr::from_bytes(&[b"\0", name.as_bytes()].concat())),
-        }
-    }
-
-    /// Whether an address is this one.
-    pub fn is(&self, address: &SockAddr) -> bool {
-        match self {
-            Name::File(path) => address.as_pathname() == Some(path),
-            Name::Abstract(name) => address.as_abstract_namespace() == Some(name.as_bytes()),
-        }
-    }
-}
-
-impl std::fmt::Display for Name {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Name::File(path) => path.display().fmt(f),
-            Name::Abstract(name) => write!(f, "@{name}"),
-        }
-    }
-}
 
 /// Which end of a connection a channel is.
 #[derive(Clone, Debug)]
@@ -106,10 +66,8 @@ pub enum End {
 pub struct Config {
     /// Which end it is.
     pub end: End,
-    /// The mode of the file.
-    pub mode: Option<u32>,
-    /// The group of the file.
-    pub group: Option<u32>,
+    /// Who may connect: mode and group of the file.
+    pub access: Access,
     /// The most connections at once.
     pub connections: usize,
     /// The ring of each connection in bytes, a power of two.
@@ -149,8 +107,7 @@ impl Config {
         Ok(Config {
             connections: if ingress && listens { connections } else { 1 },
             end,
-            mode: reader.mode()?,
-            group: reader.group()?,
+            access: Access::read(&spec.options).map_err(|sentence| reader.wrong(&sentence))?,
             capacity: reader.capacity(u64::from(spec.event_bytes_max))?,
         })
     }
@@ -171,38 +128,8 @@ impl Reader<'_> {
     }
 
     fn name(&self, key: &str) -> Result<Option<Name>, PluginError> {
-        let Some(path) = self.text(key) else { return Ok(None) };
-        if path.len() > PATH_BYTES_MAX {
-            return Err(self.wrong(&format!(
-                "{key} = {path:?} has {} bytes; a unix socket's path has at most {PATH_BYTES_MAX}",
-                path.len()
-            )));
-        }
-        match path.strip_prefix('@') {
-            _ if path.contains('\0') => Err(self.wrong(&format!("{key} holds a NUL byte; write it without"))),
-            Some("") => Err(self.wrong(&format!("{key} = \"@\" has no name; write \"@NAME\""))),
-            Some(name) => Ok(Some(Name::Abstract(name.to_owned()))),
-            None => Ok(Some(Name::File(PathBuf::from(path)))),
-        }
-    }
-
-    fn mode(&self) -> Result<Option<u32>, PluginError> {
-        let parse = |text: &str| {
-            u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(|| {
-                self.wrong(&format!("mode = {text:?} is not an octal mode of 0 to 0777, such as \"0660\""))
-            })
-        };
-        self.text("mode").map(parse).transpose()
-    }
-
-    fn group(&self) -> Result<Option<u32>, PluginError> {
-        let Some(text) = self.text("group") else { return Ok(None) };
-        if let Ok(number) = text.parse() {
-            return Ok(Some(number));
-        }
-        group_of_that_name(text)
-            .map(Some)
-            .ok_or_else(|| self.wrong(&format!("group = {text:?} is not a group of this machine")))
+        let read = |path| Name::read(key, path).map_err(|sentence| self.wrong(&sentence));
+        self.text(key).map(read).transpose()
     }
 
     fn connections(&self) -> Result<usize, PluginError> {
@@ -234,17 +161,4 @@ impl Reader<'_> {
             _ => Err(self.wrong(&format!("capacity = {asked} bytes is not within 4KiB to 1GiB"))),
         }
     }
-}
-
-fn group_of_that_name(name: &str) -> Option<u32> {
-    let name = CString::new(name).ok()?;
-    let mut buffer = vec![0; 16 * 1024];
-    // SAFETY: all zeroes is a value of the struct.
-    let mut entry: libc::group = unsafe { std::mem::zeroed() };
-    let mut found = std::ptr::null_mut();
-    // SAFETY: every pointer is to live memory, the buffer's of the length given.
-    unsafe {
-        libc::getgrnam_r(name.as_ptr(), &raw mut entry, buffer.as_mut_ptr(), buffer.len(), &raw mut found)
-    };
-    (!found.is_null()).then_some(entry.gr_gid)
 }

@@ -16,10 +16,10 @@ use tempos_abi::std_types::RArc;
 use tempos_shm::connector::{Connector, Joined};
 use tempos_shm::ring::Writer;
 use tempos_shm::wire::{Heard, Role, drain, ring};
+use tempos_sockets::Poller;
 
 use crate::config::{Config, End};
 use crate::listener::{Accepted, Arrival, Listener, pack};
-use crate::poller::Poller;
 
 const LISTENER: u64 = 1 << 32;
 const CONNECTION: u64 = 0;

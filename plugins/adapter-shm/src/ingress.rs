@@ -18,10 +18,10 @@ use tempos_abi::std_types::RArc;
 use tempos_shm::connector::{Connector, Joined, RECONNECT_EVERY};
 use tempos_shm::ring::Reader;
 use tempos_shm::wire::{Heard, Role, drain, ring};
+use tempos_sockets::Poller;
 
 use crate::config::{Config, End};
 use crate::listener::{Accepted, Arrival, Listener, pack, peer_of};
-use crate::poller::Poller;
 
 const LISTENER: u64 = 1 << 32;
 /// Connections accepted in one call, so that a storm of them cannot hold up a lane.

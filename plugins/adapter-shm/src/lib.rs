@@ -11,11 +11,8 @@
 mod channel;
 mod config;
 mod egress;
-mod handover;
 mod ingress;
 mod listener;
-mod place;
-mod poller;
 #[cfg(test)]
 mod tests;
 

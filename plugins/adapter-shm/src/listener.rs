@@ -13,11 +13,12 @@ use tempos_abi::PluginError;
 use tempos_abi::adapter::ChannelSpec;
 use tempos_shm::memory::Memory;
 use tempos_shm::wire::{Greeting, Role, greet};
+use tempos_sockets::{Name, Place, carrier};
 
-use crate::config::{Config, Name};
-use crate::handover;
-use crate::place::Place;
+use crate::config::Config;
 
+/// What is handed to a successor.
+const MAGIC: &[u8] = b"tempos-shm-1";
 const BACKLOG: i32 = 64;
 
 /// Memory that waits for a connection.
@@ -77,7 +78,13 @@ impl Listener {
                 let kind = Type::STREAM.nonblocking().cloexec();
                 let socket = Socket::new_raw(Domain::UNIX, kind, None)
                     .map_err(|error| system("cannot make a socket", &error))?;
-                let place = Place::bind(&spec.name, &socket, name, config)?;
+                let place = Place::bind(
+                    &format!("shm channel \"{}\"", spec.name),
+                    &socket,
+                    name,
+                    Type::STREAM,
+                    config.access,
+                )?;
                 socket.listen(BACKLOG).map_err(|error| system("cannot listen", &error))?;
                 (socket, place, Vec::new())
             }
@@ -200,7 +207,7 @@ fn adopt(name: &Name, config: &Config, inherited: Option<Socket>) -> Option<Adop
     if !is_ours(&carrier, Type::SEQPACKET) {
         return None;
     }
-    let mut packed = handover::unpack(&carrier).into_iter();
+    let mut packed = carrier::unpack(MAGIC, &carrier).into_iter();
     let listener = Socket::from(packed.next()?);
     if !is_ours(&listener, Type::STREAM) || !listener.local_addr().is_ok_and(|local| name.is(&local)) {
         return None;
@@ -223,5 +230,5 @@ pub fn pack<'a>(
     listener: &'a Listener,
     connections: impl Iterator<Item = [BorrowedFd<'a>; 2]>,
 ) -> std::os::fd::RawFd {
-    handover::pack(std::iter::once(listener.socket()).chain(connections.flatten())).unwrap_or(-1)
+    carrier::pack(MAGIC, std::iter::once(listener.socket()).chain(connections.flatten())).unwrap_or(-1)
 }

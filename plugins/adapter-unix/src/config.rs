@@ -1,14 +1,11 @@
 //! The options of a unix channel: the table for users, and what it becomes.
 
-use std::ffi::{CString, OsStr};
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use socket2::{SockAddr, Type};
+use socket2::Type;
 use tempos_abi::adapter::{ChannelSpec, Direction};
 use tempos_abi::{OptionKind, OptionSpec, Options, PluginError};
-use tempos_sockets::WINDOW_MAX;
+use tempos_sockets::{Access, Name, WINDOW_MAX};
 
 /// The option table.
 pub const OPTIONS: &[OptionSpec] = &[
@@ -76,45 +73,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     .unit("4KiB to 1GiB"),
 ];
 
-/// A path and its NUL must fit into an address (unix(7)).
-const PATH_BYTES_MAX: usize = 107;
 const BUFFER_BYTES: std::ops::RangeInclusive<i64> = 4096..=1 << 30;
-
-/// The name of a socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Name {
-    /// A file.
-    File(PathBuf),
-    /// A name of the abstract namespace, without its `@`.
-    Abstract(String),
-}
-
-impl Name {
-    /// The address for system calls.
-    pub fn address(&self) -> std::io::Result<SockAddr> {
-        match self {
-            Name::File(path) => SockAddr::unix(path),
-            Name::Abstract(name) => SockAddr::unix(OsStr::from_bytes(&[b"\0", name.as_bytes()].concat())),
-        }
-    }
-
-    /// Whether an address is this one.
-    pub fn is(&self, address: &SockAddr) -> bool {
-        match self {
-            Name::File(path) => address.as_pathname() == Some(path),
-            Name::Abstract(name) => address.as_abstract_namespace() == Some(name.as_bytes()),
-        }
-    }
-}
-
-impl std::fmt::Display for Name {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Name::File(path) => path.display().fmt(f),
-            Name::Abstract(name) => write!(f, "@{name}"),
-        }
-    }
-}
 
 /// What a channel is to do.
 #[derive(Clone, Debug)]
@@ -123,10 +82,8 @@ pub struct Config {
     pub name: Option<Name>,
     /// Datagram or seqpacket.
     pub kind: Type,
-    /// The mode of the file.
-    pub mode: Option<u32>,
-    /// The group of the file.
-    pub group: Option<u32>,
+    /// Who may send: mode and group of the file.
+    pub access: Access,
     /// The most senders at once.
     pub connections: usize,
     /// Bytes of the kernel's buffer.
@@ -167,8 +124,7 @@ impl Config {
         Ok(Config {
             name,
             kind: reader.kind()?,
-            mode: reader.mode()?,
-            group: reader.group()?,
+            access: Access::read(&spec.options).map_err(|sentence| reader.wrong(&sentence))?,
             connections: reader.connections()?,
             receive_buffer: reader.buffer("receive_buffer")?,
             send_buffer: reader.buffer("send_buffer")?,
@@ -193,19 +149,8 @@ impl Reader<'_> {
     }
 
     fn name(&self) -> Result<Option<Name>, PluginError> {
-        let Some(path) = self.text("path") else { return Ok(None) };
-        if path.len() > PATH_BYTES_MAX {
-            return Err(self.wrong(&format!(
-                "path = {path:?} has {} bytes; a unix socket's path has at most {PATH_BYTES_MAX}",
-                path.len()
-            )));
-        }
-        match path.strip_prefix('@') {
-            _ if path.contains('\0') => Err(self.wrong("path holds a NUL byte; write it without")),
-            Some("") => Err(self.wrong("path = \"@\" has no name; write \"@NAME\"")),
-            Some(name) => Ok(Some(Name::Abstract(name.to_owned()))),
-            None => Ok(Some(Name::File(PathBuf::from(path)))),
-        }
+        let read = |path| Name::read("path", path).map_err(|sentence| self.wrong(&sentence));
+        self.text("path").map(read).transpose()
     }
 
     fn kind(&self) -> Result<Type, PluginError> {
@@ -216,25 +161,6 @@ impl Reader<'_> {
                 Err(self.wrong(&format!("type = {other:?} is neither \"datagram\" nor \"seqpacket\"")))
             }
         }
-    }
-
-    fn mode(&self) -> Result<Option<u32>, PluginError> {
-        let parse = |text: &str| {
-            u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(|| {
-                self.wrong(&format!("mode = {text:?} is not an octal mode of 0 to 0777, such as \"0660\""))
-            })
-        };
-        self.text("mode").map(parse).transpose()
-    }
-
-    fn group(&self) -> Result<Option<u32>, PluginError> {
-        let Some(text) = self.text("group") else { return Ok(None) };
-        if let Ok(number) = text.parse() {
-            return Ok(Some(number));
-        }
-        group_of_that_name(text)
-            .map(Some)
-            .ok_or_else(|| self.wrong(&format!("group = {text:?} is not a group of this machine")))
     }
 
     fn connections(&self) -> Result<usize, PluginError> {
@@ -274,17 +200,4 @@ impl Reader<'_> {
             Some(bytes) => Err(self.wrong(&format!("{key} = {bytes} bytes is not within 4KiB to 1GiB"))),
         }
     }
-}
-
-fn group_of_that_name(name: &str) -> Option<u32> {
-    let name = CString::new(name).ok()?;
-    let mut buffer = vec![0; 16 * 1024];
-    // SAFETY: all zeroes is a value of the struct.
-    let mut entry: libc::group = unsafe { std::mem::zeroed() };
-    let mut found = std::ptr::null_mut();
-    // SAFETY: every pointer is to live memory, the buffer's of the length given.
-    unsafe {
-        libc::getgrnam_r(name.as_ptr(), &raw mut entry, buffer.as_mut_ptr(), buffer.len(), &raw mut found)
-    };
-    (!found.is_null()).then_some(entry.gr_gid)
 }

@@ -7,11 +7,10 @@ use socket2::{Socket, Type};
 use tempos_abi::PluginError;
 use tempos_abi::adapter::ChannelSpec;
 use tempos_abi::event::RxSlot;
-use tempos_sockets::{Buffer, Receiver, Want, duplicate, set_option};
+use tempos_sockets::{Buffer, Place, Receiver, Want, duplicate, set_option};
 
 use crate::channel::{is_of_type, new_socket, size, write_credentials};
 use crate::config::Config;
-use crate::place::Place;
 
 /// A socket that datagrams arrive at.
 pub struct DatagramIngress {
@@ -42,7 +41,13 @@ impl DatagramIngress {
                     Some(socket) => (socket, Place::adopt(name, Type::DGRAM), format!("unix://{name}")),
                     None => {
                         let socket = new_socket(&spec.name, Type::DGRAM)?;
-                        let place = Place::bind(&spec.name, &socket, name, config)?;
+                        let place = Place::bind(
+                            &format!("unix channel \"{}\"", spec.name),
+                            &socket,
+                            name,
+                            Type::DGRAM,
+                            config.access,
+                        )?;
                         (socket, place, format!("unix://{name}"))
                     }
                 }

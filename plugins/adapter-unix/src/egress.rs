@@ -10,7 +10,7 @@ use tempos_abi::adapter::ChannelSpec;
 use tempos_abi::counters::ChannelCounters;
 use tempos_abi::event::TxFrame;
 use tempos_abi::std_types::RArc;
-use tempos_sockets::{Buffer, Sender, duplicate, resize_buffer};
+use tempos_sockets::{Buffer, Name, Sender, duplicate, resize_buffer};
 
 use crate::channel::{is_of_type, new_socket, size};
 use crate::config::Config;
@@ -59,7 +59,7 @@ impl Egress {
             None => new_socket(&spec.name, config.kind)?,
         };
         let target =
-            config.name.as_ref().map(crate::config::Name::address).transpose().map_err(|error| {
+            config.name.as_ref().map(Name::address).transpose().map_err(|error| {
                 PluginError::system(format!("unix channel \"{}\": path", spec.name), &error)
             })?;
         let address = config.name.map_or_else(|| String::from("inherited"), |name| name.to_string());

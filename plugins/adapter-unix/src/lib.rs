@@ -12,8 +12,6 @@ mod channel;
 mod config;
 mod datagram;
 mod egress;
-mod handover;
-mod place;
 mod seqpacket;
 #[cfg(test)]
 mod tests;

@@ -15,13 +15,13 @@ use tempos_abi::adapter::ChannelSpec;
 use tempos_abi::counters::ChannelCounters;
 use tempos_abi::event::RxSlot;
 use tempos_abi::std_types::RArc;
-use tempos_sockets::{ACK, Buffer, NAK, Receiver, Want, resize_buffer, set_option};
+use tempos_sockets::{ACK, Buffer, NAK, Name, Place, Receiver, Want, carrier, resize_buffer, set_option};
 
 use crate::channel::{is_of_type, new_socket, size, write_credentials};
-use crate::config::{Config, Name};
-use crate::handover;
-use crate::place::Place;
+use crate::config::Config;
 
+/// What is handed to a successor.
+const MAGIC: &[u8] = b"tempos-unix-seqpacket-1";
 const LISTENER: u64 = u64::MAX;
 const BACKLOG: i32 = 64;
 /// Connections accepted in one call, so that a storm of them cannot hold up a lane.
@@ -107,10 +107,16 @@ impl SeqpacketIngress {
             }
             (Some(name), adopted) => {
                 channel.address = format!("unix://{name}");
-                let packed = adopted.map(|carrier| handover::unpack(&carrier)).unwrap_or_default();
+                let packed = adopted.map(|carrier| carrier::unpack(MAGIC, &carrier)).unwrap_or_default();
                 if !channel.adopt(name, packed) {
                     let socket = new_socket(&spec.name, Type::SEQPACKET)?;
-                    channel.place = Place::bind(&spec.name, &socket, name, config)?;
+                    channel.place = Place::bind(
+                        &format!("unix channel \"{}\"", spec.name),
+                        &socket,
+                        name,
+                        Type::SEQPACKET,
+                        config.access,
+                    )?;
                     size(&spec.name, &socket, Buffer::Receive, config.receive_buffer)?;
                     socket.listen(BACKLOG).map_err(|error| system("cannot listen", &error))?;
                     channel.listener = Some(socket);
@@ -136,7 +142,7 @@ impl SeqpacketIngress {
     pub fn take_over(&mut self) -> RawFd {
         let listener = self.listener.iter().map(AsFd::as_fd);
         let connections = self.connections.iter().flatten().map(|connection| connection.socket.as_fd());
-        handover::pack(listener.chain(connections)).unwrap_or(-1)
+        carrier::pack(MAGIC, listener.chain(connections)).unwrap_or(-1)
     }
 
     pub fn recv_batch(&mut self, slots: &mut [RxSlot<'_>]) -> io::Result<usize> {

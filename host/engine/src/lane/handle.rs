@@ -20,12 +20,11 @@ use super::shared::LaneShared;
 use super::state::{InCall, LaneParts, LaneRings, LaneState, Scratch};
 use super::supervisor::{Share, Supervisor, Verdicts, Ward};
 use super::tables::LaneTables;
-use crate::processing::function_worker::{self, FunctionRings, FunctionShared};
+use super::threads::{STACK_BYTES, Worker, prepare_thread, start_worker, thread_name};
 use crate::processing::invoker::FunctionPort;
 use crate::system::memory;
 use crate::system::scheduling::{self, ThreadId};
 
-const STACK_BYTES: usize = 512 * 1024;
 /// The longest that a lane may take to notice new tables; it notices them at its next turn.
 const SWAP_LIMIT: Duration = Duration::from_secs(5);
 
@@ -36,12 +35,6 @@ struct StateCell(UnsafeCell<LaneState>);
 unsafe impl Sync for StateCell {}
 // SAFETY: `LaneState` can be sent.
 unsafe impl Send for StateCell {}
-
-struct Worker {
-    shared: Arc<FunctionShared>,
-    verdicts: Arc<Verdicts>,
-    thread: JoinHandle<()>,
-}
 
 /// A running lane.
 pub struct Lane {
@@ -479,54 +472,4 @@ fn settle_ring<T>(ring: &mut Producer<T>, lock: bool) {
 /// Room for twice as many topics and channels as there are.
 pub fn room_for_ids(tables: &LaneTables) -> usize {
     (tables.topics.len().max(tables.outlets.len()) * 2).next_power_of_two().max(1024)
-}
-
-fn start_worker(
-    spec: &LevelSpec,
-    number: u32,
-    lane: &Arc<LaneShared>,
-    supervisor: &Arc<Supervisor>,
-    lock: bool,
-) -> io::Result<(Worker, FunctionPort)> {
-    let shared = Arc::new(FunctionShared::new(spec.event_bytes_max, lock)?);
-    let rings = FunctionRings::new();
-    let scheduler = scheduling::for_functions(&spec.scheduler, spec.function_priority);
-    let cpus = spec.cpus.clone();
-    let (of_thread, of_lane) = (Arc::clone(&shared), Arc::clone(lane));
-    let (jobs, done) = (rings.jobs, rings.done);
-    let thread = std::thread::Builder::new()
-        .name(thread_name(&format!("fn{number}"), &spec.name))
-        .stack_size(2 * STACK_BYTES)
-        .spawn(move || {
-            function_worker::run(&of_thread, &of_lane, jobs, done, || prepare_thread(&scheduler, &cpus, lock))
-        })?;
-    // Whoever asks next is to see how it is scheduled.
-    let patience = Instant::now() + SWAP_LIMIT;
-    while shared.thread().is_none() && Instant::now() < patience {
-        std::thread::sleep(Duration::from_micros(50));
-    }
-    let port =
-        FunctionPort::new(Arc::clone(&shared), rings.to_worker, rings.from_worker, thread.thread().clone());
-    let verdicts = supervisor.watch(Ward::Function(Arc::clone(&shared)), Share::of(spec, true));
-    Ok((Worker { shared, verdicts, thread }, port))
-}
-
-/// Gives the calling thread its lane's CPUs, stack and scheduling. What the system refuses is seen by
-/// whoever reads back what was granted.
-fn prepare_thread(scheduler: &tempos_control::Scheduler, cpus: &[u32], lock: bool) {
-    memory::settle_stack(lock);
-    let thread = ThreadId::current();
-    let _ = scheduling::pin(thread, cpus);
-    let _ = scheduling::apply_best(thread, scheduler);
-}
-
-/// A thread's name: at most 15 bytes (pthread_setname_np(3)).
-fn thread_name(role: &str, level: &str) -> String {
-    let mut name = format!("{role}-{level}");
-    let mut end = name.len().min(15);
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    name.truncate(end);
-    name
 }

@@ -16,4 +16,5 @@ pub mod shared;
 pub mod state;
 pub mod supervisor;
 pub mod tables;
+pub mod threads;
 pub mod worker;

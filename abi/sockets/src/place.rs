@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, Socket, Type};
 use tempos_abi::PluginError;
 
-use crate::config::{Config, Name};
+use crate::{Access, Name};
 
 /// The file of a socket that this channel listens at.
 #[derive(Debug)]
@@ -24,15 +24,17 @@ pub struct Place {
 }
 
 impl Place {
-    /// Binds the socket to its name. A file is made with its mode from the first moment on.
+    /// Binds a socket of a kind to its name, for the channel that `subject` names. A file is made with its mode from
+    /// the first moment on.
     ///
     /// # Errors
     /// One sentence: what stands in the way, and what would be right.
     pub fn bind(
-        channel: &str,
+        subject: &str,
         socket: &Socket,
         name: &Name,
-        config: &Config,
+        kind: Type,
+        access: Access,
     ) -> Result<Option<Place>, PluginError> {
         let failed = |error: &io::Error| {
             let hint = match (name, error.kind()) {
@@ -42,10 +44,10 @@ impl Place {
                 }
                 _ => String::new(),
             };
-            PluginError::system(format!("unix channel \"{channel}\": cannot listen at {name}{hint}"), error)
+            PluginError::system(format!("{subject}: cannot listen at {name}{hint}"), error)
         };
         let address = name.address().map_err(|error| failed(&error))?;
-        if let (Some(mode), Name::File(_)) = (config.mode, name) {
+        if let (Some(mode), Name::File(_)) = (access.mode, name) {
             // The mode of an unbound socket is that of the file to come, less the umask (unix(7)).
             // SAFETY: the descriptor is the socket's.
             unsafe { libc::fchmod(socket.as_raw_fd(), mode) };
@@ -53,15 +55,15 @@ impl Place {
         match (socket.bind(&address), name) {
             (Ok(()), _) => {}
             (Err(error), Name::File(path)) if error.kind() == io::ErrorKind::AddrInUse => {
-                clear(channel, path, config.kind)?;
+                clear(subject, path, kind)?;
                 socket.bind(&address).map_err(|error| failed(&error))?;
             }
             (Err(error), _) => return Err(failed(&error)),
         }
         let Name::File(path) = name else { return Ok(None) };
-        let place = Place::of(path, config.kind).map_err(|error| failed(&error))?;
-        place.dress(config).map_err(|error| {
-            let what = format!("unix channel \"{channel}\": cannot set mode or group of {name}");
+        let place = Place::of(path, kind).map_err(|error| failed(&error))?;
+        place.dress(access).map_err(|error| {
+            let what = format!("{subject}: cannot set mode or group of {name}");
             place.remove();
             PluginError::system(what, &error)
         })?;
@@ -81,11 +83,11 @@ impl Place {
         Ok(Place { path: path.to_owned(), device: file.dev(), inode: file.ino(), kind })
     }
 
-    fn dress(&self, config: &Config) -> io::Result<()> {
-        if let Some(mode) = config.mode {
+    fn dress(&self, access: Access) -> io::Result<()> {
+        if let Some(mode) = access.mode {
             fs::set_permissions(&self.path, fs::Permissions::from_mode(mode))?;
         }
-        if let Some(group) = config.group {
+        if let Some(group) = access.group {
             let path = CString::new(self.path.as_os_str().as_bytes())?;
             // SAFETY: the path is a live C string; an owner of -1 stays as it is (chown(2)).
             if unsafe { libc::lchown(path.as_ptr(), u32::MAX, group) } != 0 {
@@ -127,10 +129,10 @@ fn is_dead(path: &Path, kind: Type) -> bool {
 }
 
 /// Removes a socket that nobody listens at any more; anything else is left alone.
-fn clear(channel: &str, path: &Path, kind: Type) -> Result<(), PluginError> {
+fn clear(subject: &str, path: &Path, kind: Type) -> Result<(), PluginError> {
     let refuse = |sentence: String| {
         let at = path.display();
-        Err(PluginError::bad_option(format!("unix channel \"{channel}\": cannot listen at {at}: {sentence}")))
+        Err(PluginError::bad_option(format!("{subject}: cannot listen at {at}: {sentence}")))
     };
     if !fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
         return refuse(String::from("a file that is not a socket is there; choose another path"));

@@ -1,6 +1,5 @@
-//! What a seqpacket channel hands to its successor: the listener and every open connection, as
-//! descriptors (SCM_RIGHTS, unix(7)) that wait in a socket of their own. That socket is the one
-//! descriptor that the host carries from one to the other.
+//! What a channel hands to its successor, listener and connections: descriptors (SCM_RIGHTS, unix(7)) that wait in
+//! a socket of their own. That socket is the one descriptor that the host carries from one to the other.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::size_of;
@@ -8,40 +7,42 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use socket2::{Domain, Socket, Type};
 
-const MAGIC: &[u8] = b"tempos-unix-seqpacket-1";
 /// Descriptors in one message; the kernel takes 253 (SCM_MAX_FD).
 const PER_MESSAGE: usize = 128;
+/// The longest magic.
+const MAGIC_BYTES_MAX: usize = 31;
 const CONTROL_WORDS: usize = (PER_MESSAGE * size_of::<RawFd>() + 32) / 8;
 
-/// Packs descriptors; the answer is the descriptor to carry.
+/// Packs descriptors under a magic, of 1 to 31 bytes, that says what they are; the answer is the descriptor to carry.
 ///
 /// # Errors
 /// What the system refused.
-pub fn pack<'a>(descriptors: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<RawFd> {
+pub fn pack<'a>(magic: &[u8], descriptors: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<RawFd> {
     let (near, far) = Socket::pair_raw(Domain::UNIX, Type::SEQPACKET.nonblocking().cloexec(), None)?;
     let numbers: Vec<RawFd> = descriptors.map(|descriptor| descriptor.as_raw_fd()).collect();
     for part in numbers.chunks(PER_MESSAGE) {
-        send(&near, part)?;
+        send(&near, magic, part)?;
     }
     Ok(OwnedFd::from(far).into_raw_fd())
 }
 
-/// Unpacks what [`pack`] packed; nothing where the socket is something else.
-pub fn unpack(carrier: &Socket) -> Vec<OwnedFd> {
+/// Unpacks what [`pack`] packed; nothing where the socket is something else, or
+/// the magic another.
+pub fn unpack(magic: &[u8], carrier: &Socket) -> Vec<OwnedFd> {
     let mut all = Vec::new();
     let nameless = carrier.peer_addr().is_ok_and(|peer| peer.is_unnamed());
     if nameless && carrier.set_nonblocking(true).is_ok() {
-        while let Ok(Some(part)) = receive(carrier) {
+        while let Ok(Some(part)) = receive(carrier, magic) {
             all.extend(part);
         }
     }
     all
 }
 
-fn send(carrier: &Socket, part: &[RawFd]) -> io::Result<()> {
+fn send(carrier: &Socket, magic: &[u8], part: &[RawFd]) -> io::Result<()> {
     let mut control = [0u64; CONTROL_WORDS];
     let bytes = size_of_val(part) as u32;
-    let piece = IoSlice::new(MAGIC);
+    let piece = IoSlice::new(magic);
     // SAFETY: all zeroes is a value of the struct.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_iov = (&raw const piece).cast_mut().cast();
@@ -62,9 +63,9 @@ fn send(carrier: &Socket, part: &[RawFd]) -> io::Result<()> {
 }
 
 /// One message's descriptors; `None` at the end, or where the message is not of this kind.
-fn receive(carrier: &Socket) -> io::Result<Option<Vec<OwnedFd>>> {
+fn receive(carrier: &Socket, magic: &[u8]) -> io::Result<Option<Vec<OwnedFd>>> {
     let mut control = [0u64; CONTROL_WORDS];
-    let mut text = [0u8; MAGIC.len() + 1];
+    let mut text = [0u8; MAGIC_BYTES_MAX + 1];
     let mut piece = IoSliceMut::new(&mut text);
     // SAFETY: all zeroes is a value of the struct.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -90,6 +91,6 @@ fn receive(carrier: &Socket) -> io::Result<Option<Vec<OwnedFd>>> {
             }
         }
     }
-    let ours = text.get(..length as usize) == Some(MAGIC);
+    let ours = text.get(..length as usize) == Some(magic);
     Ok((ours && !descriptors.is_empty()).then_some(descriptors))
 }
