@@ -81,6 +81,38 @@ fn invoker_dlf_passes_with_functions_in_c_and_in_rust() {
         let file = function.display().to_string();
         passes("tempos-invoker-dlf", &["--function", &file], 16);
         passes("tempos-invoker-dlf", &["--function", &file, "--option", "reload=always"], 16);
+        passes("tempos-invoker-dlf", &["--function", &file, "--option", "isolation=process"], 16);
+    }
+    let _ = std::fs::remove_dir_all(&folder);
+}
+
+#[test]
+fn invoker_spawn_passes_with_a_program_and_with_a_source() {
+    passes("tempos-invoker-spawn", &["--function", "/bin/cat"], 16);
+    if !Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        println!("there is no python3: the suite runs with a program alone");
+        return;
+    }
+    let file = std::env::temp_dir().join(format!("tempos-suites-{}.py", std::process::id()));
+    std::fs::write(&file, "def handle(event):\n    return event.payload\n").expect("written");
+    let path = file.display().to_string();
+    let python = ["--function", &path, "--option", "runtime=python", "--option", "mode=warm"];
+    passes("tempos-invoker-spawn", &python, 16);
+    let _ = std::fs::remove_file(&file);
+}
+
+#[test]
+fn invoker_wasm_passes_with_a_module_and_a_component() {
+    let folder = std::env::temp_dir().join(format!("tempos-suites-wasm-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("made");
+    for name in ["probe", "component"] {
+        let guest = built::workspace().join("plugins/invoker-wasm/guests").join(name).with_extension("wat");
+        let file = folder.join(name).with_extension("wasm");
+        std::fs::write(&file, wat::parse_file(guest).expect("it is WebAssembly")).expect("written");
+        let (file, cache) = (file.display().to_string(), format!("cache={}", folder.join("cache").display()));
+        for option in ["instances=fresh", "instances=reuse", "fuel=100000000", &cache] {
+            passes("tempos-invoker-wasm", &["--function", &file, "--option", option], 16);
+        }
     }
     let _ = std::fs::remove_dir_all(&folder);
 }
