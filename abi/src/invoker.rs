@@ -59,6 +59,20 @@ pub struct Scheduling {
     pub cpus: u64,
 }
 
+impl Scheduling {
+    /// One step below, for a process that is ended by whom this is the scheduling of: one that loops must not keep
+    /// him off the CPU (sched(7): SCHED_FIFO does not share between equals). Nothing changes without real time.
+    #[must_use]
+    pub const fn beneath(self) -> Self {
+        match self.priority {
+            0 => self,
+            // There is no step left within real time.
+            1 => Scheduling { policy: 0, priority: 0, ..self },
+            priority => Scheduling { priority: priority - 1, ..self },
+        }
+    }
+}
+
 /// How many instances a method may have, and for how long (since 1.1). `FunctionSpec::warm` is the least.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Instances {

@@ -48,7 +48,7 @@ pub struct Program {
     arguments: Vec<CString>,
     environment: Vec<CString>,
     limits: Limits,
-    real_time: Option<Scheduling>,
+    own_scheduling: Option<Scheduling>,
 }
 
 impl Program {
@@ -57,14 +57,14 @@ impl Program {
     pub fn new(path: CString, arguments: &[String], environment: &[String], limits: Limits) -> Self {
         let texts = |list: &[String]| list.iter().map(|text| text_of(text)).collect();
         let (arguments, environment) = (texts(arguments), texts(environment));
-        Program { path, arguments, environment, limits, real_time: None }
+        Program { path, arguments, environment, limits, own_scheduling: None }
     }
 
-    /// The same, but where that is a real-time scheduling it is given to the process by itself instead of coming
-    /// from the thread that starts it (see [`crate::spawner::Nature`]).
+    /// The same for a level of this scheduling. Where that is a real-time one, the process is one step beneath
+    /// those who wait for it and end it; otherwise it is as the thread that starts it.
     #[must_use]
     pub fn scheduled(mut self, scheduling: Scheduling) -> Self {
-        self.real_time = (scheduling.policy != 0).then_some(scheduling);
+        self.own_scheduling = (scheduling.policy != 0).then_some(scheduling.beneath());
         self
     }
 
@@ -77,7 +77,7 @@ impl Program {
         let own = self.environment.iter().map(|text| text.as_ptr());
         let environment = pointers(own.chain(variables.into_iter().flat_map(Variables::texts)));
         let actions = Actions::new(stdio)?;
-        let attributes = Attributes::new(self.real_time)?;
+        let attributes = Attributes::new(self.own_scheduling)?;
         let mut pid = 0;
         // SAFETY: path and lists are texts and end with a null; actions and attributes were initialised.
         let refused = unsafe {
@@ -166,7 +166,7 @@ impl Drop for Actions {
 struct Attributes(MaybeUninit<libc::posix_spawnattr_t>);
 
 impl Attributes {
-    fn new(real_time: Option<Scheduling>) -> io::Result<Self> {
+    fn new(own: Option<Scheduling>) -> io::Result<Self> {
         let mut attributes = Attributes(MaybeUninit::uninit());
         let this = attributes.0.as_mut_ptr();
         let mut flags =
@@ -180,7 +180,7 @@ impl Attributes {
             check(libc::posix_spawnattr_setsigdefault(this, all.as_ptr()))?;
             check(libc::posix_spawnattr_setsigmask(this, none.as_ptr()))?;
             check(libc::posix_spawnattr_setpgroup(this, 0))?;
-            if let Some(Scheduling { policy, priority, .. }) = real_time {
+            if let Some(Scheduling { policy, priority, .. }) = own {
                 let parameter = libc::sched_param { sched_priority: priority.into() };
                 check(libc::posix_spawnattr_setschedpolicy(this, policy.into()))?;
                 check(libc::posix_spawnattr_setschedparam(this, &raw const parameter))?;
