@@ -309,10 +309,10 @@ fn what_cannot_work_is_refused_when_it_is_applied() {
 }
 
 #[test]
-fn a_child_has_its_levels_scheduling() {
-    // Fields 40 and 41 of /proc/PID/stat: real-time priority and policy.
+fn a_child_is_scheduled_as_its_level() {
+    // One step beneath the level's workers. Fields 40 and 41 of /proc/PID/stat: real-time priority and policy.
     let script = "#!/bin/sh\nset -- $(sed 's/.*) //' /proc/$$/stat); shift 37; echo \"$1 $2\"\n";
-    for (level, expected) in [("strict", "40 1\n"), ("best-effort", "0 0\n")] {
+    for (level, expected) in [("strict", "39 1\n"), ("best-effort", "0 0\n")] {
         let scene = scene_at(level, "function.sh", script, "");
         scene.send("x");
         let said = String::from_utf8_lossy(&receive(&scene.out)).into_owned();

@@ -32,13 +32,15 @@ fn may_be_real_time() -> bool {
 fn a_child_has_its_levels_scheduling_and_cpus_in_every_mode() {
     let folder = Folder::new();
     let told = |scheduling: Scheduling| FunctionSpec::reserved_for(scheduling, Instances::default());
-    // Fields 41 and 40 of /proc/PID/stat: policy and real-time priority; 19: nice.
+    // Real time is one step beneath the level. Fields 41 and 40 of /proc/PID/stat: policy and real-time priority;
+    // 19: nice.
     let body = "set -- $(sed 's/.*) //' /proc/$$/stat); shift 16; nice=$1; shift 21; \
                 echo \"$2 $1 $nice $(grep Cpus_allowed: /proc/$$/status | cut -f2)\"";
     let mut levels = vec![(Scheduling { policy: 0, priority: 0, nice: 5, cpus: 1 }, "0 0 5")];
     if may_be_real_time() {
-        levels.push((Scheduling { policy: 1, priority: 40, nice: 0, cpus: 1 }, "1 40 0"));
-        levels.push((Scheduling { policy: 2, priority: 7, nice: 0, cpus: 1 }, "2 7 0"));
+        levels.push((Scheduling { policy: 1, priority: 40, nice: 0, cpus: 1 }, "1 39 0"));
+        levels.push((Scheduling { policy: 2, priority: 7, nice: 0, cpus: 1 }, "2 6 0"));
+        levels.push((Scheduling { policy: 1, priority: 1, nice: 0, cpus: 1 }, "0 0 0"));
     } else {
         println!("real-time scheduling is not granted: skipped");
     }
