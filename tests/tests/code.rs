@@ -13,7 +13,8 @@ use serde_json::Value;
 use tempos_tests::figures::counts;
 use tempos_tests::function::function;
 use tempos_tests::sequence::FRAME_BYTES;
-use tempos_tests::{LIVENESS, Producer, eventually, sequence};
+use tempos_tests::setup::drop_plugin;
+use tempos_tests::{LIVENESS, Producer, built, eventually, sequence};
 
 use road::workflow::{COUNT, dlf, done, one, send, start, text};
 use road::{receive, receiver, setup, unix};
@@ -170,6 +171,29 @@ fn code_is_replaced_twenty_times_under_load_and_every_event_is_answered_once_and
     for topic in ["raw", "done"] {
         assert_eq!(node.wait_for_rest(topic, seen.len() as u64).dropped_whole(), 0);
     }
+}
+
+#[test]
+fn half_a_file_is_taken_into_use_by_nobody() {
+    let setup = setup();
+    let folder = setup.folder().to_owned();
+    let count = function(&folder, "count", COUNT);
+    let (node, producer, out) = start(setup, "", &dlf(&count, ""));
+    let whole = fs::read(&count).expect("a library");
+    fs::write(&count, &whole[..whole.len() / 2]).expect("half a library");
+    // The node does something by itself meanwhile.
+    drop_plugin(&built::plugin("queue-edf"), &node.plugin_folder());
+    node.wait_for_log("edf 0.1.0 was started");
+    send(&producer, "x");
+    assert_eq!(text(&out), "1");
+    let refused = node.apply(&one(&folder, "", &dlf(&count, ""))).expect_err("half a library");
+    assert!(refused.contains("it is cut off; copy it again, whole"), "{refused}");
+    send(&producer, "x");
+    assert_eq!((text(&out).as_str(), &node.workflow("work")["State"]), ("2", &Value::from("started")));
+    fs::write(&count, &whole).expect("a library");
+    node.apply(&one(&folder, "", &dlf(&count, ""))).expect("a whole library");
+    send(&producer, "x");
+    assert_eq!(text(&out), "1");
 }
 
 #[test]

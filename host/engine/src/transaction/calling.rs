@@ -34,7 +34,12 @@ impl Drafting<'_> {
         let present = known.and_then(|id| work.draft.plan.calls[id].as_ref());
         // What panicked is prepared anew, whenever there is an occasion.
         let keeps = |of: &Prepared, call: &CallSpec, failed: u64| {
-            self.may_stay(failed) && of.is_still(&plugin, call, work.level, opening::file_stamp(&call.file))
+            // New code comes by a user's order alone: what the node does by itself may find half a file.
+            let stamp = match self.strictness {
+                Strictness::Whole => opening::file_stamp(&call.file),
+                Strictness::Part => of.stamp,
+            };
+            self.may_stay(failed) && of.is_still(&plugin, call, work.level, stamp)
         };
         let function = present.and_then(|plan| ready(plan, own, &keeps));
         let canary = other.as_ref().and_then(|other| present.and_then(|plan| ready(plan, other, &keeps)));
