@@ -1,13 +1,16 @@
 //! Joining a workflow to its topic on one lane. What its method is told and what lies in its file decide
 //! whether a function is prepared anew; all else only makes another cell around it.
 
+use std::collections::VecDeque;
+
+use tempos_abi::invoker::Outcome;
 use tempos_control::CallSpec;
 
 use super::*;
 use crate::opening::Prepared;
 use crate::plan::CallRoad;
 use crate::processing::canary::Canary;
-use crate::processing::retry::Retry;
+use crate::processing::retry::{Again, Retry};
 
 impl Drafting<'_> {
     /// The id of a workflow's call on a lane; `None` where it cannot be, which has been noted.
@@ -230,11 +233,18 @@ fn plan(
         output_bytes_max: call.output_bytes_max,
         in_flight: 0,
         outstanding: Arc::clone(&outstanding),
-        pending: std::collections::VecDeque::with_capacity(PENDING_MAX * 2),
+        pending: waiting_room(0),
         retry: call.retry.as_ref().map(Retry::of),
-        retrying: std::collections::VecDeque::with_capacity(PENDING_MAX * 2),
+        retrying: waiting_room(Again { handle: 0, due_ns: 0, attempt: 0, outcome: Outcome::DONE }),
         failed: stats.failed.get() != 0,
         stats: Arc::clone(&stats),
     }));
     CallPlan { spec: workflow.clone(), topic_index, road, function, canary, cell, outstanding, stats }
+}
+
+/// An empty list for what waits for a call, all of it touched: no lane waits for a page of it.
+fn waiting_room<T: Clone>(filler: T) -> VecDeque<T> {
+    let mut room = VecDeque::from(vec![filler; PENDING_MAX * 2]);
+    room.clear();
+    room
 }
