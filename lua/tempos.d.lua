@@ -89,7 +89,7 @@
 ---Declares a workflow: topic → function → topic.
 ---@class (exact) tempos.WorkflowSpec
 ---@field from string The topic whose events it works on.
----@field to? string The topic that its output goes to.
+---@field to? string|table<string, string> The topic that its output goes to, or { BRANCH = TOPIC }: the function names the branch; `default` is for outputs that name none.
 ---@field reply? boolean Its output goes to the topic that the event names in its attribute reply-to, else to `to`. Default: false.
 ---@field group? string The subscription group that it is a member of; one of its own by default.
 ---@field call tempos.WorkflowCallSpec The function.
@@ -99,12 +99,29 @@
 ---@field method string The invocation method plugin: dlf, …
 ---@field file string The function's file; relative to the script.
 ---@field warm? integer Instances kept ready. From 0 to 1024. Default: 1.
----@field deadline? string The function is stopped or reported late after this long.
+---@field warm_max? integer Most instances kept ready; as many as may run at once by default. From 1 to 1024.
+---@field idle? string How long an instance above `warm` may have nothing to do before it is let go; with warm = 0 the last one too.
+---@field recycle? integer Events after which an instance is replaced by a fresh one. From 1 to 4294967295.
+---@field deadline? string The function is stopped or reported late after this long; sooner where its event has less time left.
 ---@field memory? string Most memory of an instance, where the method can hold it to that.
 ---@field output_max? string Largest output. Default: "64KiB".
 ---@field concurrency? integer Events that it may work on at once; 1 keeps their order. From 1 to 64. Default: 1.
 ---@field inline? boolean Runs on the queue worker itself: for a function that is short and never waits. Default: false.
+---@field retry? tempos.WorkflowCallRetrySpec Events that are tried again where the function failed.
+---@field canary? tempos.WorkflowCallCanarySpec Other code for a share of the events, beside the function's own.
 ---@field [string] any An option of the plugin.
+
+---Which events are tried again. It ends with the event's deadline, and later events wait where their order is kept.
+---@class (exact) tempos.WorkflowCallRetrySpec
+---@field times? integer How often an event is tried again. From 1 to 16. Default: 1.
+---@field backoff? string The pause before the first time; each following one is twice as long. Default: "10ms".
+---@field outcomes? ("failed"|"killed"|"crashed"|"over-memory"|"bad-output"|"output-too-large"|"not-started")[] Outcomes that are tried again; failed, crashed and not-started where neither they nor codes are given.
+---@field codes? integer[] Codes of the function's own that are tried again, 1 to 255. Default: {}.
+
+---Other code for a share of the events. Leave it out to go back; make its file the call's to promote it.
+---@class (exact) tempos.WorkflowCallCanarySpec
+---@field file string Its file; relative to the script.
+---@field share? integer Percent of the events that it gets; their ids decide which. From 0 to 100. Default: 10.
 
 ---@class (exact) tempos
 tempos = {}

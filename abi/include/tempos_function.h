@@ -92,6 +92,18 @@ static inline int32_t tempos_fail(tempos_output *output, uint8_t code, const cha
     return code == 0 ? 1 : (int32_t)code;
 }
 
+/* Names the branch by which the output goes, of those in the workflow's `to`, and answers 0 for the function
+ * to return: where it ends well, the place of the sentence holds the branch. */
+static inline int32_t tempos_send_to(tempos_output *output, const char *branch)
+{
+    size_t bytes = strlen(branch);
+    if (bytes > output->error_capacity)
+        bytes = output->error_capacity;
+    memcpy(output->error, branch, bytes);
+    output->error_length = bytes;
+    return 0;
+}
+
 /* Kinds of attribute values. */
 #define TEMPOS_BYTES 0u
 #define TEMPOS_TEXT 1u     /* UTF-8, without a NUL at its end */

@@ -234,6 +234,13 @@ impl<'a> Output<'a> {
         self.error_len = len as u32;
     }
 
+    /// Names the branch by which the output goes, of those in the workflow's `to` (since 1.1). It has the place
+    /// of the sentence: the host reads a branch there where the invocation ends well, a sentence where it does
+    /// not. Allocates nothing.
+    pub fn send_to(&mut self, branch: &str) {
+        self.explain(branch);
+    }
+
     /// The sentence; empty where none was given.
     pub fn explanation(&self) -> String {
         let len = self.error_len.min(self.error_capacity) as usize;

@@ -2,8 +2,10 @@
 
 use mlua::{LightUserData, Value};
 use tempos_control::schema::constructor;
+use tempos_control::workflow::{BACKOFF_NS, RETRY_DEFAULT};
 use tempos_control::{
-    CallSpec, ChannelSpec, EndpointSpec, EventFormat, Origin, OverRate, Pick, TopicSpec, WorkflowSpec, names,
+    CallSpec, CanarySpec, ChannelSpec, EndpointSpec, EventFormat, Origin, OverRate, Pick, RetrySpec,
+    TopicSpec, WorkflowSpec, names,
 };
 
 use crate::draft::{ChannelDraft, Draft, GroupDraft, Kind, Token, TopicDraft};
@@ -197,6 +199,9 @@ fn workflow(
             None => {}
         }
         call.warm = given.small("warm").unwrap_or(call.warm);
+        call.warm_max = given.small("warm_max");
+        call.idle_ns = given.quantity("idle");
+        call.recycle_after = given.small("recycle");
         call.concurrency = given.small("concurrency").unwrap_or(call.concurrency);
         call.inline = given.flag("inline").unwrap_or(call.inline);
         call.deadline_ns = given.quantity("deadline");
@@ -207,16 +212,54 @@ fn workflow(
                 Err(_) => wrong.push(format!("{subject}: call: output_max must be less than 4GiB")),
             }
         }
+        call.retry = given.nested("retry").map(|mut fields| retry(&mut fields, subject, wrong));
+        if let Some(mut fields) = given.nested("canary") {
+            match fields.text("file").map(|file| Draft::absolute(&file, folder)) {
+                Some(Ok(file)) => {
+                    let share_percent = fields.small("share").unwrap_or(10);
+                    call.canary = Some(CanarySpec { file, share_percent });
+                }
+                Some(Err(sentence)) => wrong.push(format!("{subject}: call: canary: {sentence}")),
+                None => {}
+            }
+        }
         call.options = std::mem::take(&mut given.options);
     }
+    let branches =
+        if fields.has_branches("to") { fields.branches("to").unwrap_or_default() } else { Vec::new() };
+    let default = branches.iter().find(|(name, _)| name == "default").map(|(_, topic)| topic.clone());
     WorkflowSpec {
         name: name.into(),
         from: fields.text("from").unwrap_or_default(),
-        to: fields.text("to"),
+        to: default.or_else(|| fields.text("to")),
+        branches,
         replies: fields.flag("reply").unwrap_or(false),
         group,
         call,
         origin: origin.clone(),
+    }
+}
+
+/// What is tried again, and how often.
+fn retry(fields: &mut Fields, subject: &str, wrong: &mut Vec<String>) -> RetrySpec {
+    let mut codes = Vec::new();
+    for code in fields.integers("codes").unwrap_or_default() {
+        match u8::try_from(code) {
+            Ok(code) if code > 0 => codes.push(code),
+            _ => wrong.push(format!("{subject}: call: retry: codes holds {code}, it must be 1 to 255")),
+        }
+    }
+    let outcomes = fields.words("outcomes").unwrap_or_default();
+    let default = outcomes.is_empty() && codes.is_empty();
+    RetrySpec {
+        times: fields.small("times").unwrap_or(1),
+        backoff_ns: fields.quantity("backoff").unwrap_or(BACKOFF_NS),
+        outcomes: if default {
+            RETRY_DEFAULT.iter().map(|word| (*word).to_owned()).collect()
+        } else {
+            outcomes
+        },
+        codes,
     }
 }
 

@@ -29,6 +29,11 @@ pub(crate) fn commands(mut draft: Draft, whole: bool) -> (Vec<Command>, Mistakes
         );
         mistakes.note(&level.origin, sentence);
     }
+    for workflow in &draft.workflows {
+        for sentence in workflow.mistakes() {
+            mistakes.note(&workflow.origin, format!("workflow {:?}: {sentence}", workflow.name));
+        }
+    }
     if whole {
         references(&draft, &mut mistakes);
         for pending in draft.pending.iter().filter(|pending| !pending.finished) {
@@ -108,10 +113,11 @@ fn references(draft: &Draft, mistakes: &mut Mistakes) {
     for workflow in &draft.workflows {
         let subject = || format!("workflow {:?}", workflow.name);
         // An empty `from` has already been reported as missing.
-        let from = Some(("from", workflow.from.as_str())).filter(|(_, name)| !name.is_empty());
-        let to = workflow.to.as_deref().map(|name| ("to", name));
-        for (key, name) in from.into_iter().chain(to).filter(|(_, name)| !topics.contains(name)) {
-            unknown(&workflow.origin, subject(), key, "topic", name, topics.iter().copied().collect());
+        let from = Some((String::from("from"), workflow.from.as_str())).filter(|(_, name)| !name.is_empty());
+        for (key, name) in
+            from.into_iter().chain(workflow.targets()).filter(|(_, name)| !topics.contains(name))
+        {
+            unknown(&workflow.origin, subject(), &key, "topic", name, topics.iter().copied().collect());
         }
     }
 }

@@ -30,6 +30,9 @@ pub(crate) enum Field {
     Nested(Box<Fields>),
     Tokens(Vec<LightUserData>),
     Rules(Vec<LevelRule>),
+    Words(Vec<String>),
+    /// Topics by branch, sorted by name.
+    Branches(Vec<(String, String)>),
 }
 
 /// The checked contents of one table.
@@ -63,6 +66,13 @@ impl Fields {
     getter!(nested, Nested, Box<Fields>);
     getter!(tokens, Tokens, Vec<LightUserData>);
     getter!(rules, Rules, Vec<LevelRule>);
+    getter!(words, Words, Vec<String>);
+    getter!(branches, Branches, Vec<(String, String)>);
+
+    /// Whether the key holds several topics by the names of branches.
+    pub fn has_branches(&self, key: &str) -> bool {
+        self.known.iter().any(|(name, field)| *name == key && matches!(field, Field::Branches(_)))
+    }
 
     fn take(&mut self, key: &str) -> Option<Field> {
         let at = self.known.iter().position(|(name, _)| *name == key)?;
@@ -249,6 +259,16 @@ impl Reader<'_> {
                 None => return None,
             },
             (KeyKind::Integers, _) => Err("a list of whole numbers, such as { 0, 1 }".into()),
+            (KeyKind::Words(words), Value::Table(table)) => match self.list(name, table) {
+                Some(entries) => return self.words(name, words, &entries).map(Field::Words),
+                None => return None,
+            },
+            (KeyKind::Words(words), _) => Err(format!("a list of words, such as {{ {:?} }}", words[0])),
+            (KeyKind::Targets, Value::String(text)) => self.text(text).map(Field::Text),
+            (KeyKind::Targets, Value::Table(table)) => {
+                return self.branches(name, table).map(Field::Branches);
+            }
+            (KeyKind::Targets, _) => Err("a topic, or a table { BRANCH = TOPIC }".into()),
             (KeyKind::Table(nested), Value::Table(_)) => {
                 let spec = constructor(nested)?;
                 let mut reader = Reader {

@@ -21,6 +21,7 @@ mod sentence;
 mod source;
 mod strings;
 mod stubs;
+mod targets;
 
 pub use evaluate::{ABANDONED_MAX, Known, abandoned, evaluate, evaluate_logged};
 pub use limits::Limits;

@@ -130,6 +130,10 @@ fn kind_name(kind: KeyKind) -> String {
         KeyKind::Channels => "tempos.Channel[]".into(),
         KeyKind::Groups => "(tempos.Group|tempos.Channel)[]".into(),
         KeyKind::Rules => "tempos.LevelRule[]".into(),
+        KeyKind::Words(words) => {
+            format!("({})[]", words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join("|"))
+        }
+        KeyKind::Targets => "string|table<string, string>".into(),
         // Texts, and texts with a unit.
         _ => "string".into(),
     }
@@ -149,6 +153,10 @@ fn holds(key: &Key) -> String {
         KeyKind::Channels => "list of channels".into(),
         KeyKind::Groups => "list of groups or channels".into(),
         KeyKind::Rules => "list of rules".into(),
+        KeyKind::Words(words) => {
+            format!("list of {}", words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "))
+        }
+        KeyKind::Targets => "text, or table of branches".into(),
         other => format!("{other:?}"),
     }
 }

@@ -71,6 +71,41 @@ fn the_example_of_the_design_becomes_its_commands() {
 }
 
 #[test]
+fn a_workflow_says_where_to_how_often_and_with_what_else() {
+    let commands = good(
+        r#"
+        tempos.topic "raw" {}
+        tempos.topic "alarms" {}
+        tempos.topic "rest" {}
+        tempos.workflow "w" { from = "raw", to = { alarm = "alarms", default = "rest" },
+          call = { method = "dlf", file = "/f.so", warm = 0, warm_max = 8, idle = "2s", recycle = 1000,
+            retry = { times = 3, backoff = "5ms", codes = { 7, 255 }, outcomes = { "killed" } },
+            canary = { file = "/g.so", share = 25 } } }
+        tempos.workflow "v" { from = "raw", call = { method = "dlf", file = "/f.so", retry = {}, canary = { file = "/g.so" } } }
+        "#,
+    );
+    let workflows = workflows(&commands);
+    let (first, second) = (workflows[0], workflows[1]);
+    assert_eq!(first.to.as_deref(), Some("rest"));
+    assert_eq!(first.branches, [("alarm".into(), "alarms".into()), ("default".into(), "rest".into())]);
+    let call = &first.call;
+    assert_eq!(
+        (call.warm, call.warm_max, call.idle_ns, call.recycle_after),
+        (0, Some(8), Some(2_000_000_000), Some(1000))
+    );
+    let retry = call.retry.as_ref().expect("a retry");
+    assert_eq!((retry.times, retry.backoff_ns, &retry.codes[..]), (3, 5_000_000, &[7, 255][..]));
+    assert_eq!(retry.outcomes, ["killed"]);
+    let canary = call.canary.as_ref().expect("a canary");
+    assert_eq!((canary.file.as_str(), canary.share_percent), ("/g.so", 25));
+    let retry = second.call.retry.as_ref().expect("a retry");
+    assert_eq!((retry.times, retry.backoff_ns), (1, 10_000_000));
+    assert_eq!(retry.outcomes, ["failed", "crashed", "not-started"]);
+    assert_eq!(second.call.canary.as_ref().map(|canary| canary.share_percent), Some(10));
+    assert_eq!(second.branches, []);
+}
+
+#[test]
 fn every_spec_knows_its_line() {
     let commands = good(PRESS);
     assert_eq!(levels(&commands)[0].origin.to_string(), "wiring.lua:2");

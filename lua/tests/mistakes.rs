@@ -206,6 +206,55 @@ fn workflows_need_a_function() {
 }
 
 #[test]
+fn calls_branches_retries_and_canaries_are_checked() {
+    let call = |keys: &str| {
+        format!(
+            "tempos.topic 'a' {{}}\ntempos.workflow 'w' {{ from = 'a', call = {{ method = 'dlf', file = '/f', {keys} }} }}"
+        )
+    };
+    let to = |to: &str| {
+        format!(
+            "tempos.topic 'a' {{}}\ntempos.workflow 'w' {{ from = 'a', to = {to}, call = {{ method = 'dlf', file = '/f' }} }}"
+        )
+    };
+    for (lua, said) in [
+        (
+            call("warm = 3, warm_max = 2"),
+            "call: warm_max is 2 and warm is 3: the most cannot be less than what is kept ready",
+        ),
+        (call("recycle = 0"), "call: recycle is 0, it must be a whole number from 1 to 4294967295"),
+        (call("idle = 5"), "call: idle is 5, it must be a duration with its unit, such as \"2ms\""),
+        (call("retry = { times = 17 }"), "call: retry: times is 17, it must be a whole number from 1 to 16"),
+        (call("retry = { backoff = '2min' }"), "call: retry: backoff is longer than 1min"),
+        (call("retry = { codes = { 0 } }"), "call: retry: codes holds 0, it must be 1 to 255"),
+        (
+            call("retry = { outcomes = { 'crahsed' } }"),
+            "call: retry: outcomes: entry 1 is \"crahsed\", it must be one of failed, killed, crashed, over-memory, \
+             bad-output, output-too-large, not-started (did you mean \"crashed\"?)",
+        ),
+        (
+            call("inline = true, retry = {}"),
+            "call: retry needs a function worker, and inline runs on the queue worker; leave one of them out",
+        ),
+        (
+            call("canary = { share = 5 }"),
+            "call: canary: key \"file\" is missing (its file; relative to the script)",
+        ),
+        (
+            call("canary = { file = '/g', share = 101 }"),
+            "call: canary: share is 101, it must be a whole number from 0 to 100",
+        ),
+        (to("{}"), "to must be a topic, or { BRANCH = TOPIC } with texts on both sides"),
+        (to("{ 'a' }"), "to must be a topic, or { BRANCH = TOPIC } with texts on both sides"),
+        (to("5"), "to is 5, it must be a topic, or a table { BRANCH = TOPIC }"),
+        (to("{ x = 'b' }"), "to.x names the unknown topic \"b\" (did you mean \"a\"?)"),
+        (to("{ ['x/'] = 'a' }"), "to: branch \"x/\": a name may not begin or end with white space or \"/\""),
+    ] {
+        one(&lua, &format!("wiring.lua:2: workflow \"w\": {said}"));
+    }
+}
+
+#[test]
 fn scheduler_keys_go_together() {
     let level = |keys: &str| format!("tempos.qos 'a' {{ {keys} }}");
     one(

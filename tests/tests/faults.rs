@@ -262,6 +262,40 @@ fn a_function_that_panics_inline_costs_its_workflow_only() {
 }
 
 /// The names of the files in the run folder, without the private copies' own.
+fn a_canary_fails(call: &str, what: &str) {
+    let scene = scene(|folder| {
+        let canary = format!("canary = {{ file = \"{folder}/node.toml\", share = 100 }}");
+        bad_function(folder, &format!("{canary}, {call}"))
+    });
+    scene.send("bad.in", b"event");
+    let reason = scene.wait_for_state("Workflow", "work", "degraded");
+    assert!(reason.starts_with(&format!("its canary {what}")), "{reason}");
+    assert!(reason.contains("its own function gets all events"), "{reason}");
+    let mut buffer = [0; 64];
+    for _ in 0..20 {
+        scene.send("bad.in", b"again");
+        let len = eventually("an output of its own function", || scene.out.recv(&mut buffer).ok());
+        assert_eq!(&buffer[..len], b"again");
+    }
+    assert_eq!(scene.state("Workflow", "work"), "degraded");
+    scene.end_whole();
+}
+
+#[test]
+fn a_canary_that_panics_costs_one_event_and_the_workflow_goes_on_with_its_own_code() {
+    a_canary_fails("fault = \"panic\"", "panicked");
+}
+
+#[test]
+fn a_canary_that_panics_inline_costs_one_event_too() {
+    a_canary_fails("inline = true, fault = \"panic\"", "panicked");
+}
+
+#[test]
+fn a_canary_that_does_not_come_back_costs_one_event_too() {
+    a_canary_fails("deadline = \"20ms\", fault = \"sleep\"", "did not come back");
+}
+
 fn run_folder(node: &Node) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(node.folder().join("run"))
         .expect("the run folder")

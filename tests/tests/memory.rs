@@ -187,7 +187,8 @@ fn faults_of_a_run() -> Vec<String> {
          tempos.topic \"log\" {{ ingress = {{ tempos.udp {{ bind = \"127.0.0.1:0\" }}, {} }}, egress = {{ {} }} }}\n\
          tempos.topic \"spare\" {{ }}\n\
          tempos.topic \"bulk\" {{ ingress = {{ tempos.udp {{ bind = \"127.0.0.1:0\" }} }}, egress = {{ {} }} }}\n\
-         tempos.workflow \"inline\" {{ from = \"log\", to = \"spare\", {} }}\n",
+         tempos.workflow \"inline\" {{ from = \"log\", to = \"spare\", {} }}\n\
+         tempos.workflow \"again\" {{ from = \"log\", to = {{ default = \"spare\" }}, {} }}\n",
         unix(&setup, "raw.in", ", type = \"seqpacket\""),
         unix(&setup, "done.out", ", format = \"event\""),
         call("echo", ""),
@@ -195,6 +196,13 @@ fn faults_of_a_run() -> Vec<String> {
         unix(&setup, "log.out", ""),
         unix(&setup, "bulk.out", ""),
         call("inline", ", inline = true"),
+        call(
+            "again",
+            &format!(
+                ", retry = {{ times = 2, backoff = \"1ms\" }}, canary = {{ file = {:?}, share = 30 }}",
+                function(setup.folder(), "canary", &body)
+            ),
+        ),
     );
     let mut node = setup.wiring(&lua).start();
     wait_for_lanes(&mut node);
@@ -244,6 +252,10 @@ fn faults_of_a_run() -> Vec<String> {
         eventually("the overload to pass", || Some(node.topic("bulk")).filter(|bulk| bulk.queued == 0));
     assert!(bulk.dropped_for("evicted") > 0, "no overload: {bulk:?}");
     assert!(failed() > 0, "no function failed");
+    let again = node.workflow("again");
+    for key in ["Retries", "CanaryDone"] {
+        assert!(again[key].as_u64() > Some(0), "no {key}: {again:#}");
+    }
     assert!(node.topic("raw").late > 0, "nothing was late");
 
     let offences = board.offences(&before, process);

@@ -42,6 +42,12 @@ impl<'a> Output<'a> {
         self.raw.capacity.saturating_sub(self.raw.length)
     }
 
+    /// Names the branch by which the output goes, of those in the workflow's `to`. It counts where the function
+    /// ends well.
+    pub fn send_to(&mut self, branch: &str) {
+        self.explain(branch);
+    }
+
     /// Puts down the sentence for the operator, cut where it does not fit.
     pub(crate) fn explain(&mut self, sentence: &str) {
         let mut bytes = sentence.len().min(self.raw.error_capacity);

@@ -27,4 +27,4 @@ pub use topic::{
     ChannelSpec, EndpointSpec, EventFormat, GroupSpec, LevelRule, Matcher, OverRate, Pick, TopicSpec,
 };
 pub use value::Value;
-pub use workflow::{CallSpec, WorkflowSpec};
+pub use workflow::{CallSpec, CanarySpec, RetrySpec, WorkflowSpec};

@@ -1,6 +1,8 @@
 //! Every key that a wiring script may use: one table, from which the key check, the editor stubs and
 //! the manual are made, so that they cannot drift apart.
 
+use crate::workflow::RETRY_OUTCOMES;
+
 /// What a key holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -32,6 +34,10 @@ pub enum KeyKind {
     Channels,
     /// A list of groups, or of channels (each then a group of its own).
     Groups,
+    /// A list of these words.
+    Words(&'static [&'static str]),
+    /// A topic, or topics by the names of branches: `{ NAME = TOPIC, … }`.
+    Targets,
     /// A list of level rules: `{ match = { ATTRIBUTE = VALUE, … }, qos = LEVEL }`.
     Rules,
 }
@@ -343,7 +349,12 @@ pub const CONSTRUCTORS: &[Constructor] = &[
         open: false,
         keys: &[
             required("from", KeyKind::Text, "The topic whose events it works on."),
-            key("to", KeyKind::Text, "", "The topic that its output goes to."),
+            key(
+                "to",
+                KeyKind::Targets,
+                "",
+                "The topic that its output goes to, or { BRANCH = TOPIC }: the function names the branch; `default` is for outputs that name none.",
+            ),
             key(
                 "reply",
                 KeyKind::Flag,
@@ -368,10 +379,28 @@ pub const CONSTRUCTORS: &[Constructor] = &[
             required("file", KeyKind::Text, "The function's file; relative to the script."),
             key("warm", KeyKind::Integer { min: 0, max: 1024 }, "1", "Instances kept ready."),
             key(
+                "warm_max",
+                KeyKind::Integer { min: 1, max: 1024 },
+                "",
+                "Most instances kept ready; as many as may run at once by default.",
+            ),
+            key(
+                "idle",
+                KeyKind::Duration,
+                "",
+                "How long an instance above `warm` may have nothing to do before it is let go; with warm = 0 the last one too.",
+            ),
+            key(
+                "recycle",
+                KeyKind::Integer { min: 1, max: 4_294_967_295 },
+                "",
+                "Events after which an instance is replaced by a fresh one.",
+            ),
+            key(
                 "deadline",
                 KeyKind::Duration,
                 "",
-                "The function is stopped or reported late after this long.",
+                "The function is stopped or reported late after this long; sooner where its event has less time left.",
             ),
             key(
                 "memory",
@@ -391,6 +420,58 @@ pub const CONSTRUCTORS: &[Constructor] = &[
                 KeyKind::Flag,
                 "false",
                 "Runs on the queue worker itself: for a function that is short and never waits.",
+            ),
+            key(
+                "retry",
+                KeyKind::Table("workflow.call.retry"),
+                "",
+                "Events that are tried again where the function failed.",
+            ),
+            key(
+                "canary",
+                KeyKind::Table("workflow.call.canary"),
+                "",
+                "Other code for a share of the events, beside the function's own.",
+            ),
+        ],
+    },
+    Constructor {
+        name: "workflow.call.retry",
+        help: "Which events are tried again. It ends with the event's deadline, and later events wait where their order is kept.",
+        open: false,
+        keys: &[
+            key("times", KeyKind::Integer { min: 1, max: 16 }, "1", "How often an event is tried again."),
+            key(
+                "backoff",
+                KeyKind::Duration,
+                "\"10ms\"",
+                "The pause before the first time; each following one is twice as long.",
+            ),
+            key(
+                "outcomes",
+                KeyKind::Words(RETRY_OUTCOMES),
+                "",
+                "Outcomes that are tried again; failed, crashed and not-started where neither they nor codes are given.",
+            ),
+            key(
+                "codes",
+                KeyKind::Integers,
+                "{}",
+                "Codes of the function's own that are tried again, 1 to 255.",
+            ),
+        ],
+    },
+    Constructor {
+        name: "workflow.call.canary",
+        help: "Other code for a share of the events. Leave it out to go back; make its file the call's to promote it.",
+        open: false,
+        keys: &[
+            required("file", KeyKind::Text, "Its file; relative to the script."),
+            key(
+                "share",
+                KeyKind::Integer { min: 0, max: 100 },
+                "10",
+                "Percent of the events that it gets; their ids decide which.",
             ),
         ],
     },

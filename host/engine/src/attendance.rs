@@ -27,6 +27,23 @@ pub(crate) fn all_drops(stats: &TopicStats) -> BTreeMap<String, u64> {
     drops
 }
 
+/// How an invocation ended, with the function's own sentence.
+fn what_went_wrong(notice: &LaneNotice) -> String {
+    let LaneNotice::FunctionFailed { canary, no_branch, outcome, explanation, explanation_len, .. } = notice
+    else {
+        return String::new();
+    };
+    let said = String::from_utf8_lossy(&explanation[..*explanation_len as usize]);
+    let of_whom = if *canary { "canary: " } else { "" };
+    let word = outcome.word();
+    match (no_branch, said.is_empty()) {
+        (true, true) => format!("{of_whom}{word}: it names no branch, and there is none named \"default\""),
+        (true, false) => format!("{of_whom}{word}: it names the branch {said:?}, which its workflow has not"),
+        (false, true) => format!("{of_whom}{word}"),
+        (false, false) => format!("{of_whom}{word}: {said}"),
+    }
+}
+
 fn what_failed(lost: bool) -> &'static str {
     if lost { "did not come back" } else { "panicked or broke its contract" }
 }
@@ -71,16 +88,11 @@ impl Controller {
                         self.herald.tell(Notice::DeadlineMissed { topic, event_id, late_ns });
                     }
                 }
-                LaneNotice::FunctionFailed { call, event_id, outcome, explanation, explanation_len } => {
+                LaneNotice::FunctionFailed { call, canary, event_id, .. } => {
                     failures += 1;
                     let Some(workflow) = self.call_name(index, call) else { continue };
-                    let said = String::from_utf8_lossy(&explanation[..explanation_len as usize]).into_owned();
-                    let error = if said.is_empty() {
-                        outcome.word().to_owned()
-                    } else {
-                        format!("{}: {said}", outcome.word())
-                    };
-                    self.note_call(index, call, &workflow, &error);
+                    let error = what_went_wrong(notice);
+                    self.note_call(index, call, canary, &workflow, &error);
                     if failures <= SIGNALS_MAX {
                         self.herald.tell(Notice::FunctionFailed { workflow, event_id, error });
                     }
@@ -104,16 +116,23 @@ impl Controller {
         entry.plan.calls.get(call as usize)?.as_ref().map(|call| call.spec.name.clone())
     }
 
-    /// A workflow whose function was given up says so.
-    fn note_call(&mut self, index: usize, call: u32, workflow: &str, error: &str) {
-        let mark = self.lanes[index]
-            .as_ref()
-            .and_then(|entry| entry.plan.calls.get(call as usize)?.as_ref())
-            .map_or(0, |plan| plan.stats.failed.get());
+    /// A workflow whose function or canary was given up says so.
+    fn note_call(&mut self, index: usize, call: u32, canary: bool, workflow: &str, error: &str) {
+        let plan = self.lanes[index].as_ref().and_then(|entry| entry.plan.calls.get(call as usize)?.as_ref());
+        let mark = plan.map_or(0, |plan| if canary { plan.canary_failed() } else { plan.stats.failed.get() });
         if mark == 0 {
             return;
         }
         let lost = mark == LOST;
+        if canary {
+            let what = what_failed(lost);
+            let reason = format!(
+                "its canary {what} ({error}); its own function gets all events until the wiring is applied again"
+            );
+            self.condition(Kind::Workflow, workflow, "degraded", &reason);
+            self.say(LogLevel::ERROR, "functions", &format!("workflow {workflow:?}: {reason}"));
+            return;
+        }
         let reason = format!("its function {} ({error}){}", what_failed(lost), what_follows(lost));
         self.condition(Kind::Workflow, workflow, "failed", &reason);
         if !lost {

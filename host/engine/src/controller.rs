@@ -17,6 +17,7 @@ use tempos_abi::level::QosLevel;
 use tempos_control::level::{BEST_EFFORT, LEVELS_MAX, STRICT};
 use tempos_control::{Mistake, Notice, Order, Refusal, RefusalKind, Reply, Scheduler};
 
+use self::enforcement::Drafted;
 use self::retirement::Retired;
 use crate::engine::EngineConfig;
 use crate::heirs::Heirs;
@@ -89,6 +90,8 @@ pub struct Controller {
     /// Lanes that are joined by a crossing: from, to.
     crossings: BTreeSet<(usize, usize)>,
     retired: Vec<Retired>,
+    /// Functions that a thread did not come back from: they are never retired.
+    left_alone: Vec<Arc<tempos_abi::invoker::FunctionBox>>,
     pub(crate) failed: BTreeMap<String, String>,
     pub(crate) draining: bool,
     pub(crate) next_publish_id: u64,
@@ -137,6 +140,7 @@ impl Controller {
             lanes: (0..LEVELS_MAX).map(|_| None).collect(),
             crossings: BTreeSet::new(),
             retired: Vec::new(),
+            left_alone: Vec::new(),
             failed: BTreeMap::new(),
             draining: false,
             next_publish_id: 0xff << 56,
@@ -242,9 +246,10 @@ impl Controller {
         dry_run: bool,
     ) -> Result<Reply, Refusal> {
         let next = self.wiring.after(&self.base, commands, whole).map_err(Refusal::of_mistakes)?;
-        let lines = self.wiring.difference(&next);
+        let mut lines = self.wiring.difference(&next);
         // What can be refused without opening anything is: no channel then hands its descriptor over in vain.
-        self.check(&next)?;
+        lines.extend(self.check(&next)?);
+        lines.extend(next.tight_deadlines());
         if dry_run {
             return Ok(Reply::Report(report(&lines, "would change nothing")));
         }
@@ -262,11 +267,12 @@ impl Controller {
         Ok(Reply::Report(said))
     }
 
-    /// Checks everything that can be checked without opening anything.
-    fn check(&self, next: &Wiring) -> Result<(), Refusal> {
-        let (drafts, mistakes, _) = self.draft(next, Strictness::Whole, true);
+    /// Checks everything that can be checked without opening anything. The answer is what changes beside the
+    /// declarations.
+    fn check(&self, next: &Wiring) -> Result<BTreeSet<String>, Refusal> {
+        let Drafted { drafts, mistakes, notes, .. } = self.draft(next, Strictness::Whole, true);
         drop(drafts);
-        if mistakes.is_empty() { Ok(()) } else { Err(Refusal::of_mistakes(mistakes)) }
+        if mistakes.is_empty() { Ok(notes) } else { Err(Refusal::of_mistakes(mistakes)) }
     }
 
     /// The index of a level's lane.

@@ -1,18 +1,22 @@
 //! What doors may look at while the controller works: names, conditions, and the counters themselves,
 //! which are read at the moment of asking.
 
+mod workflow;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tempos_abi::counters::{ChannelCounters, FunctionCounters};
+use tempos_abi::counters::ChannelCounters;
 use tempos_abi::private::abi_stable::std_types::RArc;
-use tempos_control::{Condition, Figure, Figures, Kind, LevelSpec, ObjectState, TopicSpec, WorkflowSpec};
+use tempos_control::{Condition, Figure, Figures, Kind, LevelSpec, ObjectState, TopicSpec};
 
 use crate::plugin::PluginState;
-use crate::stats::{self, ChannelStats, TopicStats, WorkflowStats};
+use crate::stats::{self, ChannelStats, TopicStats};
 use crate::system::clock::realtime_us;
 use crate::system::memory;
 use crate::system::scheduling::{self, ThreadId};
+
+pub use workflow::WorkflowView;
 
 /// A level as it is shown.
 pub struct LevelView {
@@ -50,14 +54,6 @@ pub struct TopicView {
     pub spec: TopicSpec,
     /// What is counted, for each lane that carries it.
     pub stats: Vec<Arc<TopicStats>>,
-}
-
-/// A workflow as it is shown.
-pub struct WorkflowView {
-    /// As it was declared.
-    pub spec: WorkflowSpec,
-    /// What is counted, for each lane that carries it.
-    pub stats: Vec<(Arc<WorkflowStats>, RArc<FunctionCounters>)>,
 }
 
 /// An adapter as it is shown.
@@ -202,7 +198,7 @@ impl Model {
             Kind::Adapter => picture.adapters.get(name).map(|view| adapter(name, view)),
             Kind::Channel => picture.channels.get(name).map(channel),
             Kind::Topic => picture.topics.get(name).map(topic),
-            Kind::Workflow => picture.workflows.get(name).map(workflow),
+            Kind::Workflow => picture.workflows.get(name).map(WorkflowView::figures),
             _ => None,
         })?;
         let condition = match kind {
@@ -422,36 +418,6 @@ fn topic(view: &TopicView) -> Figures {
         ("EventsCrossed", Figure::Count(crossed_out)),
         ("EventsRerouted", Figure::Count(rerouted)),
         ("Queued", Figure::Count(live + crossed_out.saturating_sub(crossed_in))),
-        ("LatencyNs", Figure::Latency(latency)),
-    ])
-}
-
-fn workflow(view: &WorkflowView) -> Figures {
-    let mut failures = BTreeMap::new();
-    let (mut events_in, mut done, mut busy, mut warm) = (0, 0, 0, 0);
-    for (stats, counters) in &view.stats {
-        stats.add_to(&mut failures);
-        events_in += stats.events_in.get();
-        done += stats.events_done.get();
-        busy += stats.busy.get();
-        warm += counters.warm.get();
-    }
-    let mut latency = BTreeMap::new();
-    if let Some(figures) = stats::percentiles(view.stats.iter().map(|(stats, _)| &stats.latency)) {
-        latency.insert(String::from("function"), figures);
-    }
-    let spec = &view.spec;
-    Figures::from([
-        ("From", Figure::Text(spec.from.clone())),
-        ("To", Figure::Text(spec.to.clone().unwrap_or_default())),
-        ("Method", Figure::Text(spec.call.method.clone())),
-        ("File", Figure::Text(spec.call.file.clone())),
-        ("Group", Figure::Text(spec.group.clone().unwrap_or_default())),
-        ("EventsIn", Figure::Count(events_in)),
-        ("EventsDone", Figure::Count(done)),
-        ("Failures", Figure::Counts(failures)),
-        ("Busy", Figure::Count(busy)),
-        ("Warm", Figure::Count(warm)),
         ("LatencyNs", Figure::Latency(latency)),
     ])
 }

@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use tempos_abi::adapter::{ChannelBox, ChannelSpec as AbiChannelSpec, Direction};
 use tempos_abi::counters::{ChannelCounters, FunctionCounters};
-use tempos_abi::invoker::{FunctionBox, FunctionSpec};
+use tempos_abi::invoker::{FunctionBox, FunctionSpec, Instances, Scheduling};
 use tempos_abi::level::{LaneQos, QosGrant, QosLevel};
 use tempos_abi::private::abi_stable::std_types::{RArc, RResult, RString};
 use tempos_abi::queue::{QueueBox, QueueSpec, WhenFull};
 use tempos_abi::{PluginKind, QosLevel as Level};
-use tempos_control::{CallSpec, ChannelSpec, FullQueue, LevelSpec, names};
+use tempos_control::{CallSpec, ChannelSpec, FullQueue, LevelSpec, Origin, Scheduler, names};
 
 use crate::plugin::{Plugin, Registry, options};
+use crate::system::scheduling;
 
 /// A channel that was opened.
 pub struct Opened {
@@ -172,25 +173,85 @@ pub fn open_queue(
     policy.open(&spec).into_result().map_err(|error| vec![format!("{subject}: {}", error.message)])
 }
 
+/// A function that was made ready, and with what: cells that call it share it, one after the other.
+#[derive(Clone)]
+pub struct Prepared {
+    /// It.
+    pub function: Arc<FunctionBox>,
+    /// What the method counts.
+    pub counters: RArc<FunctionCounters>,
+    /// What it was prepared with.
+    pub plugin: Arc<Plugin>,
+    /// Size and time of change of its file when it was.
+    pub stamp: (u64, u64),
+    call: CallSpec,
+    told: [u64; 4],
+}
+
+impl Prepared {
+    /// Whether it is what `prepare` would make now: the method, the file and everything that the method was told.
+    pub fn is_still(
+        &self,
+        plugin: &Arc<Plugin>,
+        call: &CallSpec,
+        level: &LevelSpec,
+        stamp: (u64, u64),
+    ) -> bool {
+        Arc::ptr_eq(&self.plugin, plugin)
+            && self.stamp == stamp
+            && self.told == told(call, level)
+            && self.call == bare(call)
+    }
+}
+
+/// A call without what its method is not told.
+fn bare(call: &CallSpec) -> CallSpec {
+    CallSpec { inline: false, retry: None, canary: None, origin: Origin::builtin(), ..call.clone() }
+}
+
+/// What a method is told beside the fields of [`FunctionSpec`]: its level's scheduling, and its instances.
+fn told(call: &CallSpec, level: &LevelSpec) -> [u64; 4] {
+    let (policy, priority, nice) = match scheduling::for_functions(&level.scheduler, level.function_priority)
+    {
+        Scheduler::Fifo { priority } => (libc::SCHED_FIFO, priority, 0),
+        Scheduler::RoundRobin { priority } => (libc::SCHED_RR, priority, 0),
+        Scheduler::Other { nice } => (libc::SCHED_OTHER, 0, nice),
+        Scheduler::Deadline { .. } => (libc::SCHED_OTHER, 0, 0),
+    };
+    let cpus = level.cpus.iter().filter(|cpu| **cpu < 64).fold(0, |mask, cpu| mask | 1 << cpu);
+    FunctionSpec::reserved_for(
+        Scheduling { policy: policy as u8, priority, nice: nice.clamp(-20, 19) as i8, cpus },
+        Instances {
+            max: call.warm_max.unwrap_or(0),
+            recycle_after: call.recycle_after.unwrap_or(0),
+            idle_ns: call.idle_ns.unwrap_or(0),
+        },
+    )
+}
+
 /// Makes a workflow's function ready.
 ///
 /// # Errors
 /// All mistakes, each with its subject.
 pub fn prepare(
-    plugin: &Plugin,
+    plugin: &Arc<Plugin>,
     workflow: &str,
     call: &CallSpec,
-    level: Level,
-) -> Result<(FunctionBox, RArc<FunctionCounters>), Vec<String>> {
+    level: &LevelSpec,
+    index: Level,
+) -> Result<Prepared, Vec<String>> {
     let subject = format!("workflow {workflow:?}: {}", call.method);
     let options = options::check(&subject, &plugin.info.options, &call.options)?;
     let method =
         plugin.invocation_method().ok_or_else(|| vec![format!("{subject} is not an invocation method")])?;
     let counters = RArc::new(FunctionCounters::default());
+    // Before it is read: a file that changes meanwhile is prepared again the next time.
+    let stamp = file_stamp(&call.file);
+    let told = told(call, level);
     let spec = FunctionSpec {
         name: RString::from(workflow),
         file: RString::from(call.file.as_str()),
-        level,
+        level: index,
         warm: call.warm,
         concurrency: call.concurrency,
         output_bytes_max: call.output_bytes_max,
@@ -198,10 +259,17 @@ pub fn prepare(
         memory_bytes: call.memory_bytes.unwrap_or(0),
         options,
         counters: counters.clone(),
-        reserved: [0; 4],
+        reserved: told,
     };
     match method.prepare(&spec) {
-        RResult::ROk(function) => Ok((function, counters)),
+        RResult::ROk(function) => Ok(Prepared {
+            function: Arc::new(function),
+            counters,
+            plugin: Arc::clone(plugin),
+            stamp,
+            call: bare(call),
+            told,
+        }),
         RResult::RErr(error) if error.message.contains(workflow) => Err(vec![error.message.into()]),
         RResult::RErr(error) => Err(vec![format!("workflow {workflow:?}: {}", error.message)]),
     }
@@ -216,4 +284,45 @@ pub fn file_stamp(file: &str) -> (u64, u64) {
             (meta.mtime() as u64).wrapping_mul(1_000_000_000).wrapping_add(meta.mtime_nsec() as u64),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_is_told_how_its_levels_function_workers_run() {
+        let mut call = CallSpec::new("dlf", "/f.so", &Origin::builtin());
+        (call.warm_max, call.idle_ns, call.recycle_after) = (Some(8), Some(5_000_000_000), Some(100));
+        let strict = LevelSpec { cpus: vec![1, 3, 70], ..LevelSpec::strict() };
+        let eager =
+            LevelSpec { scheduler: Scheduler::RoundRobin { priority: 20 }, ..LevelSpec::best_effort() };
+        let polite = LevelSpec { scheduler: Scheduler::Other { nice: -5 }, ..LevelSpec::best_effort() };
+        let reserved = Scheduler::Deadline { runtime_ns: 1, deadline_ns: 2, period_ns: 3 };
+        let reserved = LevelSpec { scheduler: reserved, ..LevelSpec::best_effort() };
+        for (level, policy, priority, nice, cpus) in [
+            (strict, libc::SCHED_FIFO, 40, 0, 0b1010),
+            (eager, libc::SCHED_RR, 19, 0, 0),
+            (polite, libc::SCHED_OTHER, 0, -5, 0),
+            (reserved, libc::SCHED_FIFO, 40, 0, 0),
+        ] {
+            let spec = FunctionSpec {
+                name: RString::new(),
+                file: RString::new(),
+                level: Level::STRICT,
+                warm: 1,
+                concurrency: 1,
+                output_bytes_max: 1,
+                deadline_ns: 0,
+                memory_bytes: 0,
+                options: tempos_abi::Options::new(),
+                counters: RArc::new(FunctionCounters::default()),
+                reserved: told(&call, &level),
+            };
+            let expected = Scheduling { policy: policy as u8, priority, nice, cpus };
+            assert_eq!(spec.scheduling(), expected, "{}", level.name);
+            let instances = Instances { max: 8, recycle_after: 100, idle_ns: 5_000_000_000 };
+            assert_eq!(spec.instances(), instances);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tempos_abi::counters::{ChannelCounters, FunctionCounters};
+use tempos_abi::counters::ChannelCounters;
 use tempos_abi::private::abi_stable::std_types::RArc;
 use tempos_abi::queue::TopicShare;
 use tempos_control::{ChannelSpec, LevelSpec, Pick, WorkflowSpec};
@@ -16,6 +16,7 @@ use crate::delivery::group::{Group, Member};
 use crate::delivery::outlet::Outlet;
 use crate::lane::cell::LaneCell;
 use crate::lane::tables::{Handover, LaneTables, MemberEntry, TopicEntry, TopicRules};
+use crate::opening::Prepared;
 use crate::plugin::Plugin;
 use crate::processing::workflow::Call;
 use crate::stats::{ChannelStats, Tally, TopicStats, WorkflowStats};
@@ -129,18 +130,41 @@ pub struct CallPlan {
     pub spec: WorkflowSpec,
     /// Its topic's index.
     pub topic_index: u32,
-    /// What it was prepared with.
-    pub plugin: Arc<Plugin>,
-    /// Size and time of change of the function's file when it was prepared.
-    pub file_stamp: (u64, u64),
+    /// Where its outputs go, and what the functions downstream have declared.
+    pub road: CallRoad,
+    /// Its function.
+    pub function: Prepared,
+    /// Other code for a share of its events, and what is counted for that.
+    pub canary: Option<(Prepared, Arc<WorkflowStats>)>,
     /// What the lane holds.
     pub cell: Arc<LaneCell<Call>>,
     /// Jobs of that cell that are with workers.
     pub outstanding: Arc<Tally>,
     /// What is counted.
     pub stats: Arc<WorkflowStats>,
-    /// What the method counts.
-    pub counters: RArc<FunctionCounters>,
+}
+
+/// What follows a call on its lane.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallRoad {
+    /// The index of the topic that its output goes to.
+    pub to: Option<u32>,
+    /// Indices of topics by the names of branches.
+    pub branches: Vec<(String, u32)>,
+    /// What the functions downstream have declared to take, on the longest way (ns).
+    pub downstream_ns: u64,
+}
+
+impl CallPlan {
+    /// Its function, and its canary.
+    pub fn functions(&self) -> impl Iterator<Item = &Prepared> {
+        std::iter::once(&self.function).chain(self.canary.iter().map(|(canary, _)| canary))
+    }
+
+    /// The mark of its canary's failure; 0: it has not failed.
+    pub fn canary_failed(&self) -> u64 {
+        self.canary.as_ref().map_or(0, |(_, stats)| stats.failed.get())
+    }
 }
 
 /// The plan. Indices are stable.

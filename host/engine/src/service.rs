@@ -249,31 +249,37 @@ impl Controller {
         }
     }
 
-    /// Makes instances of a workflow's function ready.
+    /// Makes instances of a workflow's function ready, and of its canary.
     pub(crate) fn prewarm(&mut self, workflow: &str, instances: u32) -> Result<Reply, Refusal> {
-        if !self.wiring.workflows.contains_key(workflow) {
+        let Some(spec) = self.wiring.workflows.get(workflow) else {
             let hint = names::hint(workflow, self.wiring.workflows.keys().map(String::as_str));
             return Err(Refusal::new(
                 RefusalKind::NoSuchObject,
                 format!("there is no workflow {workflow:?}{hint}"),
             ));
-        }
-        if instances > 1024 {
+        };
+        let most = spec.call.warm_max.unwrap_or(1024);
+        if instances > most {
+            let why = if spec.call.warm_max.is_some() { "its warm_max is" } else { "at most" };
             return Err(Refusal::new(
                 RefusalKind::InvalidWiring,
-                format!("{instances} instances are asked for; at most 1024 are allowed"),
+                format!("workflow {workflow:?}: {instances} instances are asked for; {why} {most}"),
             ));
         }
-        for entry in self.lanes.iter().flatten() {
-            for call in entry.plan.calls.iter().flatten().filter(|call| call.spec.name == workflow) {
-                // SAFETY: the function itself is shared and asked through `&self`; the cell's other
-                // content is not touched.
-                let function = unsafe { Arc::clone(&call.cell.get().function) };
-                let ready = function.warm(instances);
-                call.counters.warm.set(u64::from(ready));
-            }
+        let plans = self.lanes.iter().flatten().flat_map(|entry| entry.plan.calls.iter().flatten());
+        let functions = plans.filter(|call| call.spec.name == workflow).flat_map(|call| call.functions());
+        // What is ready the method counts itself.
+        match functions.map(|one| one.function.warm(instances)).min() {
+            Some(ready) if ready >= instances => Ok(Reply::Done),
+            Some(ready) => Err(Refusal::new(
+                RefusalKind::System,
+                format!("workflow {workflow:?}: {ready} of {instances} instances could be made ready"),
+            )),
+            None => Err(Refusal::new(
+                RefusalKind::NoSuchObject,
+                format!("workflow {workflow:?} is not running: its function could not be made ready"),
+            )),
         }
-        Ok(Reply::Done)
     }
 
     /// Closes ingress and waits until the lanes are empty, at most so long. The answer is the counts.

@@ -41,8 +41,7 @@ impl Controller {
             picture.topics.insert(topic.name.clone(), TopicView { spec: topic.clone(), stats: Vec::new() });
         }
         for workflow in self.wiring.workflows.values() {
-            let view = WorkflowView { spec: workflow.clone(), stats: Vec::new() };
-            picture.workflows.insert(workflow.name.clone(), view);
+            picture.workflows.insert(workflow.name.clone(), WorkflowView::of(workflow));
         }
     }
 
@@ -58,7 +57,7 @@ impl Controller {
             }
             for call in entry.plan.calls.iter().flatten() {
                 if let Some(view) = picture.workflows.get_mut(&call.spec.name) {
-                    view.stats.push((std::sync::Arc::clone(&call.stats), call.counters.clone()));
+                    view.add(call);
                 }
             }
             for source in entry.plan.sources.iter().flatten() {
@@ -155,10 +154,9 @@ impl Controller {
         for (name, view) in &picture.workflows {
             match self.failed.get(name) {
                 Some(reason) => self.condition(Kind::Workflow, name, "failed", reason),
-                None if view.stats.iter().all(|(stats, _)| stats.failed.get() == 0) => {
-                    self.condition(Kind::Workflow, name, "started", "its function is ready");
-                }
-                None => {}
+                // What it says of a failure stays until that is over.
+                None if view.has_failed() => {}
+                None => self.condition(Kind::Workflow, name, "started", "its function is ready"),
             }
         }
         self.model.keep_conditions(|kind, name| match kind {

@@ -303,6 +303,8 @@ pub struct WorkflowStats {
     pub events_done: Tally,
     /// Outcomes other than done, by `-code`, with `failed` at 9.
     pub failures: [Tally; OUTCOMES],
+    /// Attempts after the first.
+    pub retries: Tally,
     /// Invocations under way now.
     pub busy: Tally,
     /// Hand-over to completion.

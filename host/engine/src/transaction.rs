@@ -1,6 +1,7 @@
 //! From one wiring to the next, as one transaction: everything new is opened first; only when all of it
 //! stands is any lane told. What did not change keeps its sockets, its queued events and its figures.
 
+mod calling;
 mod joining;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempos_abi::PluginKind;
 use tempos_abi::adapter::Direction;
+use tempos_abi::invoker::FunctionBox;
 use tempos_abi::level::QosLevel;
 use tempos_abi::queue::QueueBox;
 use tempos_control::{ChannelSpec, LevelSpec, Mistake, TopicSpec, WorkflowSpec};
@@ -23,7 +25,7 @@ use crate::lane::shared::{Errand, Giver};
 use crate::lane::tables::{Handover, token};
 use crate::opening::{self, Opened};
 use crate::plan::{CallPlan, GroupPlan, LanePlan, OutletPlan, SourcePlan, TopicPlan, place_from};
-use crate::plugin::{Plugin, Registry};
+use crate::plugin::{Plugin, Registry, options};
 use crate::processing::workflow::{Call, PENDING_MAX};
 use crate::stats::{ChannelStats, Tally, TopicStats, WorkflowStats};
 use crate::wiring::{Wiring, same_channel, same_workflow};
@@ -70,7 +72,7 @@ pub struct LaneDraft {
 enum OpenedCell {
     Source(Arc<LaneCell<Source>>),
     Outlet(Arc<LaneCell<Outlet>>),
-    Call(Arc<LaneCell<Call>>),
+    Function(Arc<FunctionBox>),
 }
 
 /// The present state of a lane, as a draft starts from it.
@@ -97,6 +99,8 @@ pub struct Drafting<'a> {
     pub wiring: &'a Wiring,
     /// Which levels reach which topics.
     pub reach: &'a BTreeMap<&'a str, BTreeSet<&'a str>>,
+    /// What the functions after each workflow have declared to take (ns).
+    pub downstream: &'a HashMap<&'a str, u64>,
     /// The channels of the wiring to come, by name.
     pub channels: &'a HashMap<&'a str, &'a ChannelSpec>,
     /// How mistakes are met.
@@ -107,6 +111,8 @@ pub struct Drafting<'a> {
     pub mistakes: Vec<Mistake>,
     /// What is shown as failed, by channel or workflow name.
     pub failed: BTreeMap<String, String>,
+    /// What changes though it was declared as before, one line each.
+    pub notes: BTreeSet<String>,
     /// Descriptors of channels that go, change or move.
     pub heirs: Heirs,
 }
@@ -339,8 +345,7 @@ impl LaneDraft {
                 OpenedCell::Source(cell) => unsafe { cell.get() }.channel.close(soon),
                 // SAFETY: as above.
                 OpenedCell::Outlet(cell) => unsafe { cell.get() }.channel.close(soon),
-                // SAFETY: as above.
-                OpenedCell::Call(cell) => unsafe { cell.get() }.function.retire(soon),
+                OpenedCell::Function(function) => function.retire(soon),
             }
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Pure: no plugin, no socket, no clock.
 
+mod chains;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tempos_control::level::{BEST_EFFORT, LEVELS_MAX, STRICT};
@@ -226,13 +228,17 @@ impl Wiring {
             if let Err(sentence) = names::check("workflow", &workflow.name) {
                 mistakes.push(Mistake::new(&workflow.origin, sentence));
             }
-            for (key, topic) in [("from", Some(&workflow.from)), ("to", workflow.to.as_ref())] {
-                if let Some(topic) = topic.filter(|topic| !self.topics.contains_key(*topic)) {
-                    let hint = names::hint(topic, self.topics.keys().map(String::as_str));
-                    let sentence =
-                        format!("workflow {:?}: {key} names an unknown topic {topic:?}{hint}", workflow.name);
-                    mistakes.push(Mistake::new(&workflow.origin, sentence));
-                }
+            for sentence in workflow.mistakes() {
+                let sentence = format!("workflow {:?}: {sentence}", workflow.name);
+                mistakes.push(Mistake::new(&workflow.origin, sentence));
+            }
+            let from = [(String::from("from"), workflow.from.as_str())];
+            let named = from.into_iter().chain(workflow.targets());
+            for (key, topic) in named.filter(|(_, topic)| !self.topics.contains_key(*topic)) {
+                let hint = names::hint(topic, self.topics.keys().map(String::as_str));
+                let sentence =
+                    format!("workflow {:?}: {key} names an unknown topic {topic:?}{hint}", workflow.name);
+                mistakes.push(Mistake::new(&workflow.origin, sentence));
             }
         }
         let takes_replies = self.topics.values().any(|topic| topic.takes_replies);
@@ -250,29 +256,6 @@ impl Wiring {
             );
             mistakes.push(Mistake::new(&workflow.origin, sentence));
         }
-    }
-
-    /// The topics that a workflow's output may go to.
-    fn targets<'a>(&'a self, workflow: &'a WorkflowSpec) -> impl Iterator<Item = &'a str> {
-        let replies = self.topics.values().filter(|topic| workflow.replies && topic.takes_replies);
-        workflow.to.as_deref().into_iter().chain(replies.map(|topic| topic.name.as_str()))
-    }
-
-    /// Whether a workflow's output reaches its own topic again.
-    fn comes_back(&self, workflow: &WorkflowSpec) -> bool {
-        let mut reached = BTreeSet::new();
-        let mut next: Vec<&str> = self.targets(workflow).collect();
-        while let Some(topic) = next.pop() {
-            if topic == workflow.from {
-                return true;
-            }
-            if reached.insert(topic) {
-                next.extend(
-                    self.workflows.values().filter(|w| w.from == topic).flat_map(|w| self.targets(w)),
-                );
-            }
-        }
-        false
     }
 
     /// The levels that rules and senders may give to the events of a topic.
@@ -424,6 +407,7 @@ mod tests {
             name: name.into(),
             from: from.into(),
             to: to.map(Into::into),
+            branches: Vec::new(),
             replies: false,
             group: None,
             call: CallSpec::new("dlf", "/f.so", &origin),

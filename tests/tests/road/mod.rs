@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // Each of them uses its part.
 
+pub mod workflow;
+
 use std::os::unix::net::UnixDatagram;
 
 use tempos_abi::attributes::{ATTRIBUTES_BYTES_MAX, AttributeValue, AttributeWriter};

@@ -112,6 +112,15 @@ pub enum Verb {
     #[command(after_help = "EXAMPLES\n  temposctl workflows")]
     Workflows,
 
+    /// Make instances of a workflow's function ready before its events come
+    #[command(after_help = "EXAMPLES\n  temposctl warm detect 4")]
+    Warm {
+        /// The workflow
+        workflow: String,
+        /// How many
+        instances: u32,
+    },
+
     /// List the QoS levels: what each lane asked for and was granted
     #[command(after_help = "EXAMPLES\n  temposctl levels")]
     Levels,

@@ -80,28 +80,57 @@ pub async fn topics(client: &Client, output: &mut Output) -> Result<u8, Failing>
 /// `workflows`
 pub async fn workflows(client: &Client, output: &mut Output) -> Result<u8, Failing> {
     list(client, output, Kind::Workflow, "No workflow is wired.", |output, workflows| {
-        let rows: Vec<Vec<Cell>> = workflows
-            .iter()
-            .map(|w| {
-                let to = Some(w.text("To")).filter(|to| !to.is_empty()).unwrap_or("–");
-                vec![
-                    text(&w.name),
-                    text(format!("{} → {to}", w.text("From"))),
-                    text(w.text("Method")),
-                    state(w.text("State")),
-                    figure(count(w.count("EventsIn"))),
-                    figure(count(w.count("EventsDone"))),
-                    figure(count(w.count("Busy"))),
-                    figure(count(w.count("Warm"))),
-                    figure(p99(w)),
-                    dropped(w, "Failures"),
-                ]
-            })
-            .collect();
-        let headings = ["WORKFLOW", "ROAD", "METHOD", "STATE", "IN", "DONE", "BUSY", "WARM", "P99", "FAILED"];
+        let rows: Vec<Vec<Cell>> = workflows.iter().flat_map(|w| workflow_rows(w)).collect();
+        let headings = [
+            "WORKFLOW", "ROAD", "METHOD", "STATE", "IN", "DONE", "BUSY", "WARM", "STARTED", "CRASHED",
+            "RETRIES", "P99", "FAILED",
+        ];
         table::print(output, &headings, &rows)
     })
     .await
+}
+
+/// A workflow, and below it what its canary did of that.
+fn workflow_rows(w: &Object) -> Vec<Vec<Cell>> {
+    let mut to = w.texts("Branches").iter().map(|b| b.replace('=', ": ")).collect::<Vec<_>>().join(", ");
+    if to.is_empty() {
+        to = Some(w.text("To")).filter(|to| !to.is_empty()).unwrap_or("–").to_owned();
+    }
+    let p99 = |hop: &str| time(w.latency().get(hop).map_or(0, |l| l.1));
+    let mut rows = vec![vec![
+        text(&w.name),
+        text(format!("{} → {to}", w.text("From"))),
+        text(w.text("Method")),
+        state(w.text("State")),
+        figure(count(w.count("EventsIn"))),
+        figure(count(w.count("EventsDone"))),
+        figure(count(w.count("Busy"))),
+        figure(count(w.count("Warm"))),
+        figure(count(w.count("InstancesStarted"))),
+        lost(w.count("InstancesCrashed")),
+        figure(count(w.count("Retries"))),
+        figure(p99("function")),
+        dropped(w, "Failures"),
+    ]];
+    if !w.text("Canary").is_empty() {
+        let none = || figure(String::new());
+        rows.push(vec![
+            text("  canary"),
+            text(format!("{} % to {}", w.count("CanaryShare"), w.text("Canary"))),
+            text(""),
+            text(""),
+            none(),
+            figure(count(w.count("CanaryDone"))),
+            none(),
+            none(),
+            none(),
+            none(),
+            none(),
+            figure(p99("canary")),
+            dropped(w, "CanaryFailures"),
+        ]);
+    }
+    rows
 }
 
 /// `levels`

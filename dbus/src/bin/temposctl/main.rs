@@ -76,6 +76,7 @@ fn run(args: &Args, output: &mut Output) -> Result<u8, Failing> {
             Verb::Plugins { .. } => lists::plugins(&client, output).await,
             Verb::Topics => lists::topics(&client, output).await,
             Verb::Workflows => lists::workflows(&client, output).await,
+            Verb::Warm { workflow, instances } => wiring::warm(&client, output, workflow, *instances).await,
             Verb::Levels => lists::levels(&client, output).await,
             Verb::Channels => lists::channels(&client, output).await,
             Verb::Pub(publish) => events::publish(&client, output, publish).await,

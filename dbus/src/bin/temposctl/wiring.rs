@@ -1,4 +1,4 @@
-//! `plan`, `apply`, `check`, `reload`, `drain`: orders about the wiring.
+//! `plan`, `apply`, `check`, `reload`, `drain`, `warm`: orders about the wiring.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -67,6 +67,23 @@ pub async fn drain(client: &Client, output: &mut Output, limit: Duration) -> Res
     let report =
         Some(node.text("DrainReport")).filter(|r| !r.is_empty()).unwrap_or_else(|| node.text("Reason"));
     tell(output, report, "Drained.")
+}
+
+/// `warm`
+pub async fn warm(
+    client: &Client,
+    output: &mut Output,
+    workflow: &str,
+    instances: u32,
+) -> Result<u8, Failing> {
+    let () = client.call("Prewarm", &(workflow, instances)).await?;
+    if output.json {
+        output.value(&json!({ "workflow": workflow, "instances": instances }), false)?;
+    } else {
+        let workflow = crate::output::tame(workflow);
+        output.line(&format!("{instances} instances of workflow {workflow:?} are ready."))?;
+    }
+    Ok(0)
 }
 
 fn tell(output: &mut Output, report: &str, nothing: &str) -> Result<u8, Failing> {

@@ -2,15 +2,21 @@
 
 use super::*;
 
+/// Every lane of a wiring, drafted.
+pub(super) struct Drafted {
+    pub(super) drafts: Vec<LaneDraft>,
+    pub(super) mistakes: Vec<Mistake>,
+    /// What is shown as failed, by name.
+    pub(super) failed: BTreeMap<String, String>,
+    /// What a user should know beside the declarations that change, one line each.
+    pub(super) notes: BTreeSet<String>,
+}
+
 impl Controller {
     /// Drafts every lane of a wiring.
-    pub(super) fn draft(
-        &self,
-        next: &Wiring,
-        strictness: Strictness,
-        dry_run: bool,
-    ) -> (Vec<LaneDraft>, Vec<Mistake>, BTreeMap<String, String>) {
+    pub(super) fn draft(&self, next: &Wiring, strictness: Strictness, dry_run: bool) -> Drafted {
         let reach = next.levels_of_topics();
+        let downstream = next.downstream();
         let channels: HashMap<&str, &tempos_control::ChannelSpec> = next
             .topics
             .values()
@@ -22,11 +28,13 @@ impl Controller {
             registry: &self.registry,
             wiring: next,
             reach: &reach,
+            downstream: &downstream,
             channels: &channels,
             strictness,
             dry_run,
             mistakes: Vec::new(),
             failed: BTreeMap::new(),
+            notes: BTreeSet::new(),
             heirs: Heirs::default(),
         };
         for (index, entry) in self.lanes.iter().enumerate() {
@@ -49,9 +57,9 @@ impl Controller {
             drafts.push(drafting.lane(level, QosLevel(index as u8), before.as_ref()));
         }
         drafting.heirs.close();
-        let (mistakes, failed) = (drafting.mistakes, drafting.failed);
+        let Drafting { mistakes, failed, notes, .. } = drafting;
         crossings::join(next, &mut drafts);
-        (drafts, mistakes, failed)
+        Drafted { drafts, mistakes, failed, notes }
     }
 
     /// Brings a wiring into force, as a whole or not at all. The answer is what a user should know beside
@@ -61,7 +69,7 @@ impl Controller {
         next: Wiring,
         strictness: Strictness,
     ) -> Result<Vec<String>, Refusal> {
-        let (drafts, mistakes, failed) = self.draft(&next, strictness, false);
+        let Drafted { drafts, mistakes, failed, notes: told } = self.draft(&next, strictness, false);
         if !mistakes.is_empty() {
             for draft in drafts {
                 draft.undo();
@@ -69,6 +77,10 @@ impl Controller {
             return Err(Refusal::of_mistakes(mistakes));
         }
         let mut notes = Vec::new();
+        for sentence in told {
+            self.say(LogLevel::WARNING, "wiring", &sentence);
+            notes.push(sentence);
+        }
         for draft in drafts {
             let index = draft.index.0 as usize;
             if let Err(sentence) = self.commit(draft, index) {
@@ -176,7 +188,7 @@ impl Controller {
         let plans = || self.lanes.iter().flatten().map(|entry| &entry.plan);
         let sources = plans().flat_map(|plan| plan.sources.iter().flatten()).map(|source| &source.plugin);
         let outlets = plans().flat_map(|plan| plan.outlets.iter().flatten()).map(|outlet| &outlet.plugin);
-        let calls = plans().flat_map(|plan| plan.calls.iter().flatten()).map(|call| &call.plugin);
+        let calls = plans().flat_map(|plan| plan.calls.iter().flatten()).map(|call| &call.function.plugin);
         let queues = self.lanes.iter().flatten().map(|entry| &entry.queue_plugin);
         let used: BTreeSet<String> = sources
             .chain(outlets)

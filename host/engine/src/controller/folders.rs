@@ -54,7 +54,8 @@ impl Controller {
             .flat_map(|entry| {
                 let sources = entry.plan.sources.iter().flatten().map(|s| Arc::clone(&s.plugin));
                 let outlets = entry.plan.outlets.iter().flatten().map(|o| Arc::clone(&o.plugin));
-                let calls = entry.plan.calls.iter().flatten().map(|c| Arc::clone(&c.plugin));
+                let calls = entry.plan.calls.iter().flatten();
+                let calls = calls.flat_map(|call| call.functions().map(|one| Arc::clone(&one.plugin)));
                 sources
                     .chain(outlets)
                     .chain(calls)

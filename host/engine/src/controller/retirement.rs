@@ -1,6 +1,7 @@
 //! What no lane uses any more: closed once nothing is under way in it.
 
 use super::*;
+use crate::opening::Prepared;
 
 /// Something that no lane uses any more, and that may only be closed once nothing is under way in it.
 pub enum Retired {
@@ -9,7 +10,7 @@ pub enum Retired {
     /// A channel.
     Outlet(OutletPlan),
     /// A function, with the time after which it is left alone.
-    Call(CallPlan, Instant),
+    Call(Box<CallPlan>, Instant),
 }
 
 impl Controller {
@@ -22,7 +23,7 @@ impl Controller {
         let limit = Instant::now() + Duration::from_secs(60);
         self.retired.extend(sources.into_iter().map(Retired::Source));
         self.retired.extend(outlets.into_iter().map(Retired::Outlet));
-        self.retired.extend(calls.into_iter().map(|call| Retired::Call(call, limit)));
+        self.retired.extend(calls.into_iter().map(|call| Retired::Call(Box::new(call), limit)));
         self.close_retired();
     }
 
@@ -43,7 +44,8 @@ impl Controller {
     pub(super) fn close_retired(&mut self) {
         let soon = crate::system::clock::monotonic_ns() + 100_000_000;
         let mut waiting = Vec::new();
-        for retired in self.retired.drain(..) {
+        let mut calls: Vec<Box<CallPlan>> = Vec::new();
+        for retired in std::mem::take(&mut self.retired) {
             match retired {
                 Retired::Source(plan) => {
                     // SAFETY: the lane has left the tables that held this cell.
@@ -65,11 +67,12 @@ impl Controller {
                     }
                 }
                 Retired::Call(plan, limit) => {
-                    let failed = plan.stats.failed.get() == LOST;
-                    if plan.outstanding.get() == 0 && !failed {
-                        // SAFETY: as above; no job of it is under way.
-                        unsafe { plan.cell.get() }.function.retire(soon);
-                    } else if failed || Instant::now() > limit {
+                    let lost = plan.stats.failed.get() == LOST || plan.canary_failed() == LOST;
+                    if plan.outstanding.get() == 0 && !lost {
+                        calls.push(plan);
+                    } else if lost || Instant::now() > limit {
+                        // A thread may still be in one of them: whoever else holds it lets it be as well.
+                        self.left_alone.extend(plan.functions().map(|one| Arc::clone(&one.function)));
                         std::mem::forget(plan);
                     } else {
                         waiting.push(Retired::Call(plan, limit));
@@ -78,6 +81,25 @@ impl Controller {
             }
         }
         self.retired = waiting;
+        while let Some(plan) = calls.pop() {
+            for one in plan.functions() {
+                let others = calls.iter().flat_map(|plan| plan.functions());
+                let is_held = others.chain(self.functions()).any(|f| Arc::ptr_eq(&f.function, &one.function));
+                if !is_held && !self.left_alone.iter().any(|f| Arc::ptr_eq(f, &one.function)) {
+                    one.function.retire(soon);
+                }
+            }
+        }
+    }
+
+    /// The functions of all wired and all retiring workflows.
+    fn functions(&self) -> impl Iterator<Item = &Prepared> {
+        let wired = self.lanes.iter().flatten().flat_map(|entry| entry.plan.calls.iter().flatten());
+        let retiring = self.retired.iter().filter_map(|retired| match retired {
+            Retired::Call(plan, _) => Some(&**plan),
+            _ => None,
+        });
+        wired.chain(retiring).flat_map(CallPlan::functions)
     }
 
     /// Topics that were removed and have delivered what they held leave for good.

@@ -144,6 +144,8 @@ impl LaneState {
     /// A member took an event.
     pub(crate) fn member_took(&mut self, outlet: &mut Outlet) {
         if outlet.health.took() {
+            // It has room again: topics that waited for some go on.
+            self.look_again = true;
             outlet.stats.out.set(0);
             self.tell(LaneNotice::MemberBack { outlet: outlet.id });
         }
@@ -152,6 +154,7 @@ impl LaneState {
     /// A member says that it can take events.
     pub(crate) fn member_can(&mut self, outlet: &mut Outlet) {
         if outlet.health.unblocks() {
+            self.look_again = true;
             outlet.stats.out.set(0);
             self.tell(LaneNotice::MemberBack { outlet: outlet.id });
         }
@@ -223,6 +226,10 @@ impl LaneState {
     fn tend(&mut self, outlet: &mut Outlet) -> Result<(), Disowned> {
         let Some(group) = self.siblings(Member::Outlet(outlet.id)).filter(|_| !outlet.failed) else {
             outlet.watched = false;
+            if !outlet.failed {
+                // The others have gone: its events are nobody else's, and it is asked like any receiver.
+                self.member_can(outlet);
+            }
             return Ok(());
         };
         if outlet.health.stalls(self.now, group.stall_ns) {

@@ -66,6 +66,7 @@ impl LaneState {
                 let _ = self.admit(new);
             }
         }
+        self.move_all_retries(&mut old, tables);
         for entry in tables.outlets.iter().flatten() {
             // SAFETY: no queue worker runs, so this thread is the lane's owner.
             let outlet = unsafe { entry.cell.get() };
@@ -117,6 +118,30 @@ impl LaneState {
         self.look_again = true;
     }
 
+    /// Moves the events that wait to be tried again. A function had them already: where the new pool has no
+    /// buffer for one, its last outcome stands.
+    fn move_all_retries(&mut self, old: &mut Former, tables: &LaneTables) {
+        // SAFETY: no queue worker runs, so this thread is the lane's owner.
+        let calls = || tables.calls.iter().flatten().map(|entry| unsafe { entry.cell.get() });
+        for again in calls().flat_map(|call| &call.retrying) {
+            let record = old.pool.record_mut(again.handle);
+            record.references = record.references.saturating_sub(1);
+        }
+        for call in calls() {
+            for _ in 0..call.retrying.len() {
+                let Some(mut again) = call.retrying.pop_front() else { break };
+                if let Some(new) = self.move_event(old, again.handle) {
+                    again.handle = new;
+                    self.retain(new);
+                    call.retrying.push_back(again);
+                } else {
+                    call.stats.busy.subtract(1);
+                    call.stats.count(again.outcome);
+                }
+            }
+        }
+    }
+
     /// Settles what workers hold that hang in a function: nobody waits for it any more. Whether there are any.
     fn write_off_jobs(&mut self) -> bool {
         let mut jobs = Vec::new();
@@ -128,20 +153,22 @@ impl LaneState {
                 // SAFETY: the worker may be at the job this very moment, but what is read here it leaves as
                 // it was handed over.
                 if let Some(job) = unsafe { port.shared.job(index) } {
-                    held.push((job.handed_ns, job.handle, self.call_of(job)));
+                    job.count_for_canary(Outcome::LATE);
+                    held.push((job.handed_ns, job.handle, self.call_of(job), job.attempt > 0));
                 }
             }
             // The one that was handed over first is the one that it hangs in; the others it never begins.
             held.sort_by_key(|(handed_ns, ..)| *handed_ns);
-            jobs.extend(held.into_iter().enumerate().map(|(at, (_, handle, call))| (at == 0, handle, call)));
+            let held = held.into_iter().enumerate();
+            jobs.extend(held.map(|(at, (_, handle, call, again))| (at == 0 || again, handle, call)));
         }
-        for (begun, handle, call) in jobs {
+        for (was_taken, handle, call) in jobs {
             if let Some(call) = call {
                 call.stats.busy.subtract(1);
                 call.stats.count(Outcome::LATE);
             }
             self.write_off(handle);
-            if begun {
+            if was_taken {
                 self.pool.record_mut(handle).delivered = true;
                 self.release(handle);
             } else {

@@ -37,6 +37,10 @@ pub enum LaneNotice {
     FunctionFailed {
         /// The call's id.
         call: u32,
+        /// It was the call's canary.
+        canary: bool,
+        /// Its output goes by a branch that is not there: the sentence is the branch.
+        no_branch: bool,
         /// The event.
         event_id: u64,
         /// How it ended.

@@ -81,6 +81,11 @@ impl Record {
         self.payload_bytes + self.attribute_bytes
     }
 
+    /// Whether its deadline has passed.
+    pub fn is_late(&self, now_ns: u64) -> bool {
+        self.deadline_ns != 0 && now_ns > self.deadline_ns
+    }
+
     /// Whether its time to live is over.
     pub fn is_expired(&self, now_ns: u64) -> bool {
         self.expires_ns != 0 && now_ns > self.expires_ns

@@ -253,6 +253,8 @@ pub struct LaneState {
     pub(crate) receipts: Box<[Receipt]>,
     /// When a frame that waits for others has waited long enough; 0: none does.
     pub(crate) linger_at_ns: u64,
+    /// When an event is to be tried again; 0: none is.
+    pub(crate) retry_at_ns: u64,
     /// The rate of the level, where it has one.
     pub(crate) shaper: Option<Shaper>,
     pub(crate) rate_max: u32,
@@ -334,6 +336,7 @@ impl LaneState {
             calls_wait: false,
             receipts: vec![Receipt::empty(); BATCH_MAX].into(),
             linger_at_ns: 0,
+            retry_at_ns: 0,
             shaper: (rate_max > 0).then(|| Shaper::new(rate_max, None)),
             rate_max,
             crossings_out: [const { None }; LEVELS_MAX],

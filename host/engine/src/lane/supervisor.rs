@@ -2,7 +2,9 @@
 //!
 //! It looks every 50 ms while anything moves and once a second while nothing does. After 200 ms in one and
 //! the same call an owner is demoted, so that it no longer holds up its CPU; after 500 ms it loses its
-//! lane, and the controller starts a successor. An owner that merely gets no CPU is left alone.
+//! lane, and the controller starts a successor. An owner that merely gets no CPU is left alone, and so is a
+//! function without a deadline that waits and does not compute. Whoever comes back after he was demoted has his
+//! scheduling again at the next look.
 //!
 //! It also keeps minimum shares: a thread that wants to run and got less than its level's share of the CPU time,
 //! while lanes above it were busy, runs above them for what it is owed, a few milliseconds at a time.
@@ -27,6 +29,8 @@ const DISOWN_AFTER_NS: u64 = 500_000_000;
 /// deadline is shorter than that.
 const LANE_BUDGET_NS: u64 = 100_000_000;
 const FUNCTION_BUDGET_NS: u64 = 20_000_000;
+/// CPU time within one call from which on a function without a deadline is demoted.
+const UNBOUNDED_BUDGET_NS: u64 = 150_000_000;
 /// How far past its deadline a function is demoted, and loses its worker.
 const FUNCTION_GRACE_NS: u64 = 10_000_000;
 const FUNCTION_DISOWN_NS: u64 = 300_000_000;
@@ -271,6 +275,9 @@ impl Watched {
 
     fn look(&mut self, beat: Beat, now: u64) {
         if !self.beat.is_some_and(|last| last.same_call(&beat)) {
+            if self.demoted {
+                self.give_back();
+            }
             self.beat = Some(beat);
             self.since_ns = now;
             self.demoted = false;
@@ -294,7 +301,20 @@ impl Watched {
         }
         if disown && self.ward.ownership().disown(beat) {
             self.beat = None;
+            // The thread that was lost stays as it is.
+            self.demoted = false;
             self.verdicts.disowned.store(true, Ordering::Release);
+        }
+    }
+
+    /// It came back from the call in which it was demoted: it has its scheduling again, also where it is in the
+    /// next call by now.
+    fn give_back(&self) {
+        if let Some(thread) = self.ward.thread() {
+            let _ = scheduling::apply_best(thread, &self.share.scheduler);
+        }
+        if matches!(self.ward, Ward::Function(_)) {
+            self.verdicts.demoted.store(false, Ordering::Release);
         }
     }
 
@@ -305,17 +325,33 @@ impl Watched {
             Ward::Function(function) => match function.deadline_ns.load(Ordering::Relaxed) {
                 // Without a deadline a function may take as long as it likes, but not at real-time priority.
                 0 => (stuck_ns >= DEMOTE_AFTER_NS, false),
-                deadline => (now > deadline + FUNCTION_GRACE_NS, now > deadline + FUNCTION_DISOWN_NS),
+                deadline => (
+                    now > deadline.saturating_add(FUNCTION_GRACE_NS),
+                    now > deadline.saturating_add(FUNCTION_DISOWN_NS),
+                ),
             },
         }
     }
 
     /// A thread that could run but gets no CPU is not stuck. Asleep in a plugin it is; and so is one that has
-    /// used up in this call what the call may take at most: it may get little because it was demoted for it.
+    /// used up in this call what the call may take at most: it may get little because it was demoted for it. A
+    /// function without a deadline may sleep as long as it likes: a process that it waits for, say, has its own
+    /// CPU time.
     fn is_starved(&self, thread: ThreadId, stuck_ns: u64) -> bool {
-        let Some(usage) = scheduling::usage(thread) else { return false };
         let used = scheduling::cpu_time_ns(thread).saturating_sub(self.cpu_ns);
+        if self.is_unbounded() {
+            return used < UNBOUNDED_BUDGET_NS;
+        }
+        let Some(usage) = scheduling::usage(thread) else { return false };
         usage.state == b'R' && used < stuck_ns / 4 && used < self.budget_ns()
+    }
+
+    /// Whether it is in a function without a deadline.
+    fn is_unbounded(&self) -> bool {
+        match &self.ward {
+            Ward::Lane(_) => false,
+            Ward::Function(function) => function.deadline_ns.load(Ordering::Relaxed) == 0,
+        }
     }
 
     /// The CPU time that one call may take at most.

@@ -96,6 +96,7 @@ impl LaneState {
         if !self.ask_again.is_empty() {
             self.ask_blocked_again()?;
         }
+        self.end_pauses();
         if self.look_again {
             self.look_again = false;
             self.now = monotonic_ns();
@@ -117,7 +118,7 @@ impl LaneState {
             let again = monotonic_ns() + ASK_AGAIN_NS;
             at = if at == 0 { again } else { at.min(again) };
         }
-        for other in [self.rested_at_ns, self.ailing_at_ns, self.linger_at_ns] {
+        for other in [self.rested_at_ns, self.ailing_at_ns, self.linger_at_ns, self.retry_at_ns] {
             if other != 0 {
                 at = if at == 0 { other } else { at.min(other) };
             }
@@ -241,6 +242,7 @@ impl LaneState {
         for (call, successor) in &handover.calls {
             // SAFETY: as above.
             let call = unsafe { call.get() };
+            self.move_retries(call, successor.and_then(|id| self.call(id)));
             while let Some(handle) = call.pending.pop_front() {
                 match successor.and_then(|id| self.call(id)) {
                     Some(next) if next.pending.len() < next.pending.capacity() => {
@@ -379,13 +381,11 @@ impl LaneState {
                 let event_id = self.pool.record(handle).id;
                 self.write_off(handle);
                 self.refuse_copy(handle, Reason::ReceiverFailed);
-                if let Some(call) = self.call(call) {
-                    call.stats.busy.subtract(1);
-                    call.stats.count(Outcome::LATE);
-                    self.fail_call(call, LOST);
-                }
+                let canary = self.lose_inline(call, event_id);
                 self.tell(LaneNotice::FunctionFailed {
                     call,
+                    canary,
+                    no_branch: false,
                     event_id,
                     outcome: Outcome::LATE,
                     explanation: [0; EXPLANATION_BYTES],

@@ -14,7 +14,7 @@ use crate::lane::order::EXPLANATION_BYTES;
 use crate::lane::ownership::{Doing, Ownership};
 use crate::lane::pool::Handle;
 use crate::lane::shared::LaneShared;
-use crate::stats::{Tally, WorkflowStats};
+use crate::stats::{Latency, Tally, WorkflowStats};
 use crate::system::clock::monotonic_ns;
 use crate::system::memory::Region;
 use crate::system::scheduling::ThreadId;
@@ -36,8 +36,15 @@ pub struct Job {
     pub outstanding: *const Tally,
     /// What is counted for its workflow: another workflow may have its call's id by now.
     pub stats: *const WorkflowStats,
+    /// What is counted for the canary that the event was given to; null for the workflow's own function.
+    pub canary: *const WorkflowStats,
+    /// The how manieth attempt after the first it is.
+    pub attempt: u8,
     /// What surrounds the invocation.
     pub context: InvokeContext,
+    /// When the function loses its thread: its workflow's own deadline, not that of the event (CLOCK_MONOTONIC,
+    /// ns); 0: never.
+    pub own_deadline_ns: u64,
     /// When it was handed over.
     pub handed_ns: u64,
     /// The largest output.
@@ -56,7 +63,7 @@ pub struct Job {
 pub struct FunctionShared {
     /// Who runs it.
     pub ownership: Ownership,
-    /// The deadline of the invocation under way (CLOCK_MONOTONIC, ns); 0: none.
+    /// The workflow's own deadline of the invocation under way (CLOCK_MONOTONIC, ns); 0: none.
     pub deadline_ns: AtomicU64,
     /// The thread.
     thread: AtomicI32,
@@ -192,7 +199,7 @@ pub fn run(
         let mut explanation = [0; EXPLANATION_BYTES];
         let most = (job.output_bytes_max as usize).min(output.len());
         let mut sink = Output::new(&mut output[..most], &mut explanation);
-        shared.deadline_ns.store(job.context.deadline_ns, Ordering::Relaxed);
+        shared.deadline_ns.store(job.own_deadline_ns, Ordering::Relaxed);
         shared.ownership.enter(&mut owner, Doing::Function, job.call);
         // SAFETY: the lane keeps the function alive while a job of it is under way.
         let outcome = unsafe { &*job.function }.invoke(&job.event, &mut sink, &job.context);
@@ -233,6 +240,25 @@ impl Job {
     /// Whether it runs the very function of the call, not one that the call's function has replaced.
     pub(crate) fn is_of(&self, call: &Call) -> bool {
         std::ptr::eq(self.function, Arc::as_ptr(&call.function))
+    }
+
+    /// Whether the event was given to a canary.
+    pub(crate) fn is_of_canary(&self) -> bool {
+        !self.canary.is_null()
+    }
+
+    /// Counts how it ended for the canary, where it is one's.
+    pub(crate) fn count_for_canary(&self, outcome: Outcome) {
+        // SAFETY: the cell holds them, and lives until this job has let it go.
+        if let Some(stats) = unsafe { self.canary.as_ref() } {
+            stats.count(outcome);
+        }
+    }
+
+    /// Where its duration is recorded: a canary's apart from the others.
+    pub(crate) fn latency<'a>(&'a self, call: &'a Call) -> &'a Latency {
+        // SAFETY: as above.
+        unsafe { self.canary.as_ref() }.map_or(&call.stats.latency, |stats| &stats.latency)
     }
 
     /// Says that nothing of the call's cell is used any more; only the lane's owner.

@@ -8,7 +8,9 @@ use tempos_abi::attributes::{AttributeValue, Attributes};
 use tempos_abi::event::{EventView, Output};
 use tempos_abi::invoker::{InvokeContext, Outcome};
 
+use super::deadline;
 use super::function_worker::{FunctionShared, JOBS, Job, Sleeper, settle};
+use super::retry::Again;
 use super::workflow::{Call, PENDING_MAX};
 use crate::delivery::group::{Load, Member};
 use crate::lane::order::{EXPLANATION_BYTES, LaneNotice};
@@ -51,8 +53,8 @@ impl LaneState {
     /// What the choice of a member needs to know of a workflow.
     pub(crate) fn call_load(&self, call: &Call) -> Load {
         Load {
-            has_room: !call.failed && call.pending.len() < PENDING_MAX,
-            waiting: call.in_flight + call.pending.len() as u32,
+            has_room: !call.failed && call.waiting() < PENDING_MAX,
+            waiting: call.in_flight + call.waiting() as u32,
         }
     }
 
@@ -91,49 +93,36 @@ impl LaneState {
     fn feed(&mut self, call: &mut Call) {
         while call.in_flight < call.in_flight_max() {
             let Some(port) = self.port_for(call) else { return };
-            let Some(handle) = call.pending.pop_front() else { return };
-            if self.pool.record(handle).is_expired(self.now) {
-                call.stats.busy.subtract(1);
-                self.refuse_copy(handle, Reason::Expired);
+            let Some(next) = self.next_for(call) else { return };
+            let record = self.pool.record(next.handle);
+            if next.attempt > 0 && (record.is_expired(self.now) || record.is_late(self.now)) {
+                self.give_up(call, &next);
                 continue;
             }
-            self.hand_over(call, port, handle);
+            if record.is_expired(self.now) {
+                call.stats.busy.subtract(1);
+                self.refuse_copy(next.handle, Reason::Expired);
+                continue;
+            }
+            self.hand_over(call, port, &next);
         }
     }
 
-    /// The worker for the next event of a call: always the same where the order is to be kept, else the
-    /// one with the fewest jobs. `None` where it has no job free.
-    fn port_for(&self, call: &Call) -> Option<usize> {
-        let ports = &self.ports;
-        if ports.is_empty() {
-            return None;
-        }
-        let port = if call.concurrency <= 1 {
-            call.worker as usize % ports.len()
-        } else {
-            (0..ports.len()).max_by_key(|at| ports[*at].free.len())?
-        };
-        (!ports[port].free.is_empty()).then_some(port)
+    /// The worker for the next event of a call, and which of its concurrent invocations that is: as many workers
+    /// in a row as it may run at once, of them the one with the fewest jobs. Only one, so that the order is kept,
+    /// where it runs one at a time. `None` where none has a job free.
+    fn port_for(&self, call: &Call) -> Option<(usize, u32)> {
+        let ports = self.ports.len();
+        let place = |slot: u32| (call.worker as usize + slot as usize) % ports;
+        let slots = call.concurrency.max(1).min(ports as u32);
+        let slot = (0..slots).max_by_key(|slot| self.ports[place(*slot)].free.len())?;
+        (!self.ports[place(slot)].free.is_empty()).then(|| (place(slot), slot))
     }
 
-    fn hand_over(&mut self, call: &mut Call, port: usize, handle: Handle) {
-        let event = self.view(call, handle);
-        let now = monotonic_ns();
-        let job = Job {
-            handle,
-            call: call.id,
-            event,
-            function: Arc::as_ptr(&call.function),
-            outstanding: Arc::as_ptr(&call.outstanding),
-            stats: Arc::as_ptr(&call.stats),
-            context: context(call, port as u32, now),
-            handed_ns: now,
-            output_bytes_max: call.output_bytes_max,
-            outcome: Outcome::DONE,
-            output_bytes: None,
-            explanation: [0; EXPLANATION_BYTES],
-            explanation_len: 0,
-        };
+    fn hand_over(&mut self, call: &mut Call, (port, slot): (usize, u32), next: &Again) {
+        let mut job = self.job(call, next.handle, slot);
+        job.outstanding = Arc::as_ptr(&call.outstanding);
+        job.attempt = next.attempt;
         let port = &mut self.ports[port];
         let Some(index) = port.free.pop() else { return };
         // SAFETY: the index was free, so nobody else holds it.
@@ -143,6 +132,37 @@ impl LaneState {
         // The ring has room for every job there is.
         let _ = port.to_worker.push(index);
         port.sleeper.unpark();
+    }
+
+    /// A job of a call, for the function that the event's id chooses.
+    #[inline]
+    fn job(&self, call: &Call, handle: Handle, worker: u32) -> Job {
+        let now = monotonic_ns();
+        let record = self.pool.record(handle);
+        let canary = call.canary.as_ref().filter(|canary| canary.takes(record.id));
+        Job {
+            handle,
+            call: call.id,
+            event: self.view(call, handle),
+            function: Arc::as_ptr(canary.map_or(&call.function, |canary| &canary.function)),
+            outstanding: std::ptr::null(),
+            stats: Arc::as_ptr(&call.stats),
+            canary: canary.map_or(std::ptr::null(), |canary| Arc::as_ptr(&canary.stats)),
+            attempt: 0,
+            context: InvokeContext {
+                worker,
+                flags: 0,
+                deadline_ns: deadline::of(call.deadline_ns, call.downstream_ns, record.deadline_ns, now),
+                reserved: [0; 2],
+            },
+            own_deadline_ns: if call.deadline_ns == 0 { 0 } else { now.saturating_add(call.deadline_ns) },
+            handed_ns: now,
+            output_bytes_max: call.output_bytes_max,
+            outcome: Outcome::DONE,
+            output_bytes: None,
+            explanation: [0; EXPLANATION_BYTES],
+            explanation_len: 0,
+        }
     }
 
     /// The event as a function sees it.
@@ -164,31 +184,16 @@ impl LaneState {
     }
 
     fn run_inline(&mut self, call: &mut Call, handle: Handle) -> Result<(), Disowned> {
-        let event = self.view(call, handle);
-        let now = monotonic_ns();
         let mut explanation = [0; EXPLANATION_BYTES];
         // Taken out for the call: a lane that is taken over meanwhile makes itself another one.
         let mut buffer = std::mem::take(&mut self.inline_output);
         let most = (call.output_bytes_max as usize).min(buffer.len());
-        let mut job = Job {
-            handle,
-            call: call.id,
-            event,
-            function: Arc::as_ptr(&call.function),
-            outstanding: std::ptr::null(),
-            stats: Arc::as_ptr(&call.stats),
-            context: context(call, 0, now),
-            handed_ns: now,
-            output_bytes_max: call.output_bytes_max,
-            outcome: Outcome::DONE,
-            output_bytes: None,
-            explanation,
-            explanation_len: 0,
-        };
+        let mut job = self.job(call, handle, 0);
         let mut sink = Output::new(&mut buffer[..most], &mut explanation);
         self.in_call = InCall::Function { call: call.id, handle };
         self.enter(Doing::Function, call.id);
-        let outcome = call.function.invoke(&job.event, &mut sink, &job.context);
+        // SAFETY: the call's cell holds the function, and stays while its own lane is in it.
+        let outcome = unsafe { &*job.function }.invoke(&job.event, &mut sink, &job.context);
         if let Err(disowned) = self.leave(Doing::Function) {
             // The successor does not know this buffer.
             std::mem::forget(buffer);
@@ -233,7 +238,6 @@ impl LaneState {
                     if let Some(call) = self.call_of(&job) {
                         call.in_flight = call.in_flight.saturating_sub(1);
                     }
-                    job.let_go();
                     self.complete(&job, output)?;
                 }
             }
@@ -268,8 +272,9 @@ impl LaneState {
                 match call {
                     Some(call) => {
                         call.in_flight = call.in_flight.saturating_sub(1);
-                        call.pending.push_front(job.handle);
+                        call.put_back(job.handle, job.attempt);
                     }
+                    None if job.attempt > 0 => self.release(job.handle),
                     None => self.refuse_copy(job.handle, Reason::Removed),
                 }
                 continue;
@@ -282,16 +287,17 @@ impl LaneState {
             call.in_flight = call.in_flight.saturating_sub(1);
             call.stats.busy.subtract(1);
             call.stats.count(Outcome::LATE);
+            job.count_for_canary(Outcome::LATE);
             self.tell(LaneNotice::FunctionFailed {
                 call: job.call,
+                canary: job.is_of_canary(),
+                no_branch: false,
                 event_id,
                 outcome: Outcome::LATE,
                 explanation: [0; EXPLANATION_BYTES],
                 explanation_len: 0,
             });
-            if job.is_of(call) {
-                self.fail_call(call, stats::LOST);
-            }
+            self.fail_function(call, job, stats::LOST);
         }
         self.feed_waiting();
         self.release_holds()
@@ -302,13 +308,14 @@ impl LaneState {
         for entry in self.tables().calls.iter().flatten() {
             // SAFETY: this is the lane's owner.
             let call = unsafe { entry.cell.get() };
-            if !call.pending.is_empty() {
+            if call.waiting() > 0 {
                 self.feed(call);
             }
         }
     }
 
-    /// Settles one invocation: counts it, tells of a failure, makes an event of the output.
+    /// Settles one invocation: counts it, tells of a failure, makes an event of the output, or lets the event
+    /// wait to be tried again.
     fn complete(&mut self, job: &Job, output: &[u8]) -> Result<(), Disowned> {
         let now = monotonic_ns();
         self.now = now;
@@ -316,32 +323,53 @@ impl LaneState {
         let took = now.saturating_sub(job.handed_ns);
         self.shared.stats.function.record(took);
         let Some(call) = self.call_of(job) else {
+            job.let_go();
             self.release(job.handle);
             return Ok(());
         };
-        call.stats.latency.record(took);
+        job.latency(call).record(took);
+        if job.outcome != Outcome::DONE && self.try_again(call, job) {
+            job.let_go();
+            return Ok(());
+        }
+        let chosen = job.output_bytes.map_or(Ok(None), |_| self.target(call, job));
+        let outcome = if chosen.is_err() { Outcome::BAD_OUTPUT } else { job.outcome };
         call.stats.busy.subtract(1);
-        call.stats.count(job.outcome);
-        if job.outcome != Outcome::DONE {
+        call.stats.count(outcome);
+        job.count_for_canary(outcome);
+        // Nothing of the cell that it was handed over from is used any more.
+        job.let_go();
+        if outcome != Outcome::DONE {
             self.tell(LaneNotice::FunctionFailed {
                 call: job.call,
+                canary: job.is_of_canary(),
+                no_branch: chosen.is_err(),
                 event_id: self.pool.record(job.handle).id,
-                outcome: job.outcome,
+                outcome,
                 explanation: job.explanation,
                 explanation_len: job.explanation_len,
             });
         }
-        if job.outcome == Outcome::PANICKED && job.is_of(call) {
-            self.fail_call(call, stats::PANICKED);
+        if outcome == Outcome::PANICKED {
+            self.fail_function(call, job, stats::PANICKED);
         }
-        let to = if call.replies { self.reply_topic(job.handle).or(call.to) } else { call.to };
-        let made = match (job.output_bytes, to) {
-            (Some(len), Some(to)) => self.emit(job.handle, to, &output[..len as usize]),
+        let made = match (job.output_bytes, chosen) {
+            (Some(len), Ok(Some(to))) => self.emit(job.handle, to, &output[..len as usize]),
             _ => None,
         };
         // Before the policy is asked: the lane may be lost in it.
         self.release(job.handle);
         made.map_or(Ok(()), |handle| self.admit(handle))
+    }
+
+    /// The topic that an output goes to; `Err` where it goes by a branch that is not there.
+    fn target(&self, call: &Call, job: &Job) -> Result<Option<u32>, ()> {
+        if call.replies
+            && let Some(topic) = self.reply_topic(job.handle)
+        {
+            return Ok(Some(topic));
+        }
+        call.branch(&job.explanation[..job.explanation_len as usize])
     }
 
     /// The topic that an event wants its reply to go to, where there is one of that name that takes replies.
@@ -378,10 +406,41 @@ impl LaneState {
         Some(handle)
     }
 
-    /// A function panicked or did not come back: it gets nothing more.
+    /// The function of a job panicked or did not come back: it gets nothing more. Where it was a canary, the
+    /// workflow goes on with its own.
+    fn fail_function(&mut self, call: &mut Call, job: &Job, mark: u64) {
+        if let Some(canary) = &mut call.canary
+            && std::ptr::eq(job.function, Arc::as_ptr(&canary.function))
+        {
+            canary.failed = true;
+            canary.stats.failed.set(mark);
+        } else if job.is_of(call) {
+            self.fail_call(call, mark);
+        }
+    }
+
+    /// The queue worker did not come back from an inline function; whether it was a canary.
+    pub(crate) fn lose_inline(&mut self, call: u32, event_id: u64) -> bool {
+        let Some(call) = self.call(call) else { return false };
+        call.stats.busy.subtract(1);
+        call.stats.count(Outcome::LATE);
+        if let Some(canary) = call.canary.as_mut().filter(|canary| canary.takes(event_id)) {
+            canary.failed = true;
+            canary.stats.count(Outcome::LATE);
+            canary.stats.failed.set(stats::LOST);
+            return true;
+        }
+        self.fail_call(call, stats::LOST);
+        false
+    }
+
+    /// A call's own function gets nothing more.
     pub(crate) fn fail_call(&mut self, call: &mut Call, mark: u64) {
         call.failed = true;
         call.stats.failed.set(mark);
+        while let Some(again) = call.retrying.pop_front() {
+            self.settle_retry(call, &again);
+        }
         let (id, stats) = (call.id, Arc::clone(&call.stats));
         while let Some(handle) = call.pending.pop_front() {
             stats.busy.subtract(1);
@@ -390,9 +449,4 @@ impl LaneState {
             }
         }
     }
-}
-
-fn context(call: &Call, worker: u32, now: u64) -> InvokeContext {
-    let deadline_ns = if call.deadline_ns == 0 { 0 } else { now + call.deadline_ns };
-    InvokeContext { worker, flags: 0, deadline_ns, reserved: [0; 2] }
 }

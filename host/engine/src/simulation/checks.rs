@@ -4,6 +4,7 @@ use super::rig::Rig;
 use super::world::{World, with};
 use crate::delivery::group::Member;
 use crate::lane::pool::Stage;
+use crate::processing::function_worker::JOBS;
 use crate::stats::Reason;
 
 /// Checks a lane that is between two turns.
@@ -60,7 +61,7 @@ impl<'a> Books<'a> {
         }
         for (number, port) in self.rig.lane.ports.iter().enumerate() {
             let mut jobs = 0;
-            for index in 0..crate::processing::function_worker::JOBS as u8 {
+            for index in 0..JOBS as u8 {
                 // SAFETY: no worker runs while the books are made.
                 let Some(job) = (unsafe { port.shared.job(index) }) else { continue };
                 self.holders[job.handle as usize] += 1;
@@ -76,21 +77,21 @@ impl<'a> Books<'a> {
                 }
             }
             let free = port.free.len();
-            self.must(jobs + free == crate::processing::function_worker::JOBS, || {
+            self.must(jobs + free == JOBS, || {
                 format!("worker {number} has {jobs} jobs and {free} free places")
             });
         }
         for plan in self.rig.plan.calls.iter().flatten() {
             // SAFETY: nobody else is at the cells between two turns.
             let call = unsafe { plan.cell.get() };
-            for handle in &call.pending {
-                self.holders[*handle as usize] += 1;
+            for handle in call.pending.iter().copied().chain(call.retrying.iter().map(|again| again.handle)) {
+                self.holders[handle as usize] += 1;
             }
             let jobs = self.in_flight[call.id as usize];
             self.must(call.in_flight == jobs, || {
                 format!("call {} counts {} jobs under way and has {jobs}", call.id, call.in_flight)
             });
-            let busy = u64::from(jobs) + call.pending.len() as u64;
+            let busy = u64::from(jobs) + call.waiting() as u64;
             self.must(call.stats.busy.get() == busy, || {
                 format!("call {} has {busy} events and shows {}", call.id, call.stats.busy.get())
             });

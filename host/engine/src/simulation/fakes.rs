@@ -192,10 +192,16 @@ impl RawFunction for FakeFunction {
                 if world.hangs(function.lane, Doing::Function) {
                     return (Outcome::DONE, None);
                 }
-                world.got(payload, function.topic, function.group, usize::MAX - self.0, true);
+                let member = world.member_of(self.0);
+                world.got(payload, function.topic, function.group, member, true);
             }
             match world.functions[self.0].next_fault.take().filter(|_| !world.calm) {
-                Some(Fault::Error) => return (Outcome::failed(3), None),
+                Some(Fault::Error) => {
+                    if world.random.chance(40) {
+                        world.functions[self.0].next_fault = Some(Fault::Error);
+                    }
+                    return (Outcome::failed(3), None);
+                }
                 Some(Fault::Panic) => return (Outcome::PANICKED, None),
                 None => {}
             }
@@ -206,7 +212,7 @@ impl RawFunction for FakeFunction {
             let bytes = world.random.between(4, most.max(4));
             let fits = bytes <= output.capacity();
             // The order of a function that works on several events at once is nobody's.
-            let producer = function.in_order.then_some(1_000_000 + self.0);
+            let producer = function.in_order.then_some(1_000_000 + function.beside.unwrap_or(self.0));
             let written = world.new_event(to, producer, bytes, !fits);
             if fits {
                 world.topics[to].put_out += 1;

@@ -215,7 +215,13 @@ fn plan_a_fault(rig: &Rig, troubles: Troubles) {
     let sources = rig.plan.sources.iter().flatten().map(|plan| plan.channel);
     let outlets = rig.plan.outlets.iter().flatten().map(|plan| plan.channel);
     let channels: Vec<_> = sources.chain(outlets).collect();
-    let functions: Vec<_> = rig.plan.calls.iter().flatten().map(|plan| plan.function).collect();
+    let functions: Vec<_> = rig
+        .plan
+        .calls
+        .iter()
+        .flatten()
+        .flat_map(|plan| std::iter::once(plan.function).chain(plan.canary))
+        .collect();
     let what = with(|world| {
         let fault = *world.random.pick(&[Fault::Error, Fault::Error, Fault::Panic]);
         if troubles.policy_panics && world.random.chance(20) {

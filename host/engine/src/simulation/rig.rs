@@ -242,10 +242,20 @@ impl Rig {
         // SAFETY: the index came over the ring that leads here.
         let Some(job) = (unsafe { worker.shared.job(index) }) else { return true };
         worker.shared.ownership.enter(&mut worker.owner, Doing::Function, job.call);
-        let (payload, handed_ns) = (job.event.payload.as_slice(), job.handed_ns);
+        let (slot, of) = (job.context.worker, job.function);
+        let (payload, handed_ns, attempt) = (job.event.payload.as_slice(), job.handed_ns, job.attempt);
         // SAFETY: the lane keeps it alive while a job of it is under way.
         let at = std::ptr::from_ref(unsafe { &*job.function });
         let function = self.function_at(at);
+        let others: Vec<_> = (0..self.workers.len())
+            .filter(|other| *other != number)
+            .filter_map(|other| {
+                let worker = &self.workers[other];
+                // SAFETY: its thread stands still.
+                let job = unsafe { worker.shared.job(worker.running?) }.as_ref()?;
+                Some((job.function, job.context.worker))
+            })
+            .collect();
         note(|| format!("worker {number} begins job {index} of function {function:?}"));
         with(|world| {
             let Some(function) = function else {
@@ -253,6 +263,12 @@ impl Rig {
                 return;
             };
             let known = world.functions[function].clone();
+            if slot >= known.concurrency() {
+                world.broken.push(format!("function {function} runs in the place {slot}, which it has not"));
+            }
+            if others.contains(&(of, slot)) {
+                world.broken.push(format!("function {function} runs twice in the place {slot}"));
+            }
             let event = fakes::event_of(payload);
             if let Some(event) = world.events.get(event)
                 && event.expires_ns != 0
@@ -261,7 +277,12 @@ impl Rig {
                 world.broken.push(String::from("an event was handed to a function after it expired"));
             }
             let expires_ns = world.events.get_mut(event).map(|event| std::mem::take(&mut event.expires_ns));
-            world.got(payload, known.topic, known.group, usize::MAX - function, known.in_order);
+            let member = world.member_of(function);
+            if attempt == 0 {
+                world.got(payload, known.topic, known.group, member, known.in_order);
+            } else {
+                world.got_again(payload, known.topic, known.group, member, known.in_order);
+            }
             if let (Some(event), Some(expires_ns)) = (world.events.get_mut(event), expires_ns) {
                 event.expires_ns = expires_ns;
             }
@@ -271,8 +292,15 @@ impl Rig {
 
     fn function_at(&self, at: *const tempos_abi::invoker::FunctionBox) -> Option<usize> {
         let calls = self.plan.calls.iter().flatten().chain(&self.retired);
-        // SAFETY: nobody else is at the cells between two turns.
-        calls.into_iter().find(|c| Arc::as_ptr(&unsafe { c.cell.get() }.function) == at).map(|c| c.function)
+        calls.into_iter().find_map(|plan| {
+            // SAFETY: nobody else is at the cells between two turns.
+            let call = unsafe { plan.cell.get() };
+            let canary = call.canary.as_ref().is_some_and(|canary| Arc::as_ptr(&canary.function) == at);
+            match plan.canary.filter(|_| canary) {
+                Some(canary) => Some(canary),
+                None => (Arc::as_ptr(&call.function) == at).then_some(plan.function),
+            }
+        })
     }
 
     /// A worker is done with its job.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tempos_abi::queue::TopicShare;
 use tempos_abi::std_types::RArc;
-use tempos_control::Pick;
+use tempos_control::{Pick, RetrySpec};
 
 use super::fakes;
 use super::world::with;
@@ -17,6 +17,8 @@ use crate::delivery::outlet::Outlet;
 use crate::lane::cell::LaneCell;
 use crate::lane::tables::{Handover, LaneTables, MemberEntry, TopicEntry};
 use crate::plan::place;
+use crate::processing::canary::Canary;
+use crate::processing::retry::Retry;
 use crate::processing::workflow::{Call, PENDING_MAX};
 use crate::stats::{ChannelStats, Tally, TopicStats, WorkflowStats};
 
@@ -63,6 +65,8 @@ impl<C> Clone for ChannelPlan<C> {
 #[derive(Clone)]
 pub struct CallPlan {
     pub function: usize,
+    /// A function of the world beside it, for a share of its events.
+    pub canary: Option<usize>,
     pub topic: usize,
     pub cell: Arc<LaneCell<Call>>,
     pub outstanding: Arc<Tally>,
@@ -207,6 +211,7 @@ impl Draft {
                 to: serial,
                 inline,
                 in_order: in_order || inline,
+                beside: None,
                 next_fault: None,
             });
             (world.functions.len() - 1, to)
@@ -418,26 +423,49 @@ fn outlet(id: usize, topic: usize, channel: usize, stats: Arc<ChannelStats>) -> 
 }
 
 fn call(id: usize, topic: usize, function: usize, to: Option<usize>, stats: Arc<WorkflowStats>) -> CallPlan {
-    let (inline, in_order) = with(|w| (w.functions[function].inline, w.functions[function].in_order));
+    let (inline, concurrency, canary, retry) = with(|world| {
+        let known = world.functions[function].clone();
+        let canary = world.random.chance(25).then(|| {
+            world.functions.push(super::world::Function { beside: Some(function), ..known.clone() });
+            world.functions.len() - 1
+        });
+        let retry = (!known.inline && world.random.chance(40)).then(|| RetrySpec {
+            times: world.random.between(1, 3) as u8,
+            backoff_ns: *world.random.pick(&[1_000, 100_000, 1_000_000]),
+            outcomes: vec![String::from("failed")],
+            codes: Vec::new(),
+        });
+        (known.inline, known.concurrency(), canary, retry)
+    });
     let outstanding = Arc::<Tally>::default();
     let cell = Arc::new(LaneCell::new(Call {
         function: Arc::new(fakes::function(function)),
+        canary: canary.map(|canary| Canary {
+            function: Arc::new(fakes::function(canary)),
+            share_percent: 30,
+            failed: false,
+            stats: Arc::default(),
+        }),
         id: id as u32,
         topic: format!("topic{}", with(|world| world.functions[function].topic)).into(),
         to: to.map(|to| to as u32),
+        branches: Vec::new(),
         replies: false,
         inline,
-        concurrency: if in_order { 1 } else { 3 },
+        concurrency,
         worker: id as u32,
         deadline_ns: 0,
+        downstream_ns: 0,
         output_bytes_max: 300,
         in_flight: 0,
         outstanding: Arc::clone(&outstanding),
         pending: VecDeque::with_capacity(PENDING_MAX * 2),
+        retry: retry.as_ref().map(Retry::of),
+        retrying: VecDeque::with_capacity(PENDING_MAX * 2),
         failed: false,
         stats: Arc::clone(&stats),
     }));
-    CallPlan { function, topic, cell, outstanding, stats }
+    CallPlan { function, canary, topic, cell, outstanding, stats }
 }
 
 impl Plan {

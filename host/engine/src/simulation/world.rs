@@ -102,7 +102,16 @@ pub struct Function {
     pub to: Option<usize>,
     pub inline: bool,
     pub in_order: bool,
+    /// The function as whose events its own are ordered: itself, or the one that it is a canary beside.
+    pub beside: Option<usize>,
     pub next_fault: Option<Fault>,
+}
+
+impl Function {
+    /// How many events it may work on at once.
+    pub fn concurrency(&self) -> u32 {
+        if self.in_order { 1 } else { 2 }
+    }
 }
 
 /// The world.
@@ -279,6 +288,32 @@ impl World {
             ));
         }
         *last = number;
+    }
+
+    /// A function is given an event once more: it had it before, and none that came later.
+    pub fn got_again(&mut self, payload: &[u8], topic: usize, group: usize, member: usize, in_order: bool) {
+        let serial = World::event_of(payload);
+        let Some(event) = self.events.get(serial) else {
+            self.broken.push(format!("a member of group {group} is to try again what nobody sent"));
+            return;
+        };
+        if !event.groups.contains(&group) {
+            self.broken.push(format!("event {serial} is tried again by group {group}, which never had it"));
+        }
+        let Some(producer) = event.producer.filter(|_| in_order && !event.rerouted) else { return };
+        let last = self.last.entry((member, producer, topic)).or_default();
+        if event.number < *last {
+            self.broken.push(format!(
+                "event {serial}, number {} of producer {producer}, is tried again after number {last}",
+                event.number
+            ));
+        }
+        *last = event.number;
+    }
+
+    /// The number by which the events of a function are told apart from those of others.
+    pub fn member_of(&self, function: usize) -> usize {
+        usize::MAX - self.functions[function].beside.unwrap_or(function)
     }
 
     /// Whether the call that a lane is in does not come back in time: the supervisor takes the lane away.
