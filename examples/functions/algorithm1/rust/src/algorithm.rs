@@ -23,7 +23,7 @@ fn deserialise(event: &[u8]) -> Option<(String, String)> {
 }
 
 fn powers_and_roots(count: usize) -> f64 {
-    let term = |i: usize| if i % 2 == 0 { (i as f64).powf(2.0) } else { (i as f64).sqrt() };
+    let term = |i: usize| if i.is_multiple_of(2) { (i as f64).powf(2.0) } else { (i as f64).sqrt() };
     // Not `sum`: that of nothing is -0.0 for floats.
     (0..count).fold(0.0, |result, i| result + term(i))
 }
