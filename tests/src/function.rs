@@ -15,7 +15,7 @@ pub const ECHO: &str = "return tempos_write(output, event->payload, event->paylo
 /// When there is no C compiler, or the body is wrong; its report is in the message.
 pub fn function(folder: &Path, name: &str, body: &str) -> PathBuf {
     let source = format!(
-        "#include <stdlib.h>\n#include <stdio.h>\n#include <unistd.h>\n#include \"tempos_function.h\"\n\
+        "#include <signal.h>\n#include <stdlib.h>\n#include <stdio.h>\n#include <unistd.h>\n#include \"tempos_function.h\"\n\
          int32_t tempos_handle(const tempos_event *event, tempos_output *output)\n{{\n{body}\n}}\n"
     );
     let (c, library) = (folder.join(format!("{name}.c")), folder.join(format!("{name}.so")));

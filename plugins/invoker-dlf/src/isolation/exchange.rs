@@ -87,14 +87,14 @@ impl Isolated {
     }
 
     /// A process for this invocation: its own, else any that is ready, else the next one to come up.
-    fn take(&self, worker: usize, context: &InvokeContext) -> Result<Taken<'_>, &Slot> {
+    fn take(&self, worker: usize, context: &InvokeContext) -> Option<Taken<'_>> {
         let slots = &self.shared.slots;
         let own = &slots[worker % slots.len()];
         let deadline_ns = if context.deadline_ns == 0 { u64::MAX } else { context.deadline_ns };
         let mut until_ns = 0;
         loop {
             if let Some(taken) = own.take().or_else(|| slots.iter().find_map(Slot::take)) {
-                return Ok(taken);
+                return Some(taken);
             }
             let now = now_ns();
             if until_ns == 0 {
@@ -102,7 +102,7 @@ impl Isolated {
             }
             let hopeless = own.start_after_ns.load(Ordering::Relaxed) >= until_ns;
             if now >= until_ns || hopeless || self.shared.stop.load(Ordering::Relaxed) {
-                return Err(own);
+                return None;
             }
             own.wanted.store(true, Ordering::Relaxed);
             self.shared.ring();
@@ -133,7 +133,7 @@ impl Isolated {
         let number = before.wrapping_add(1);
         instance.number.store(number, Ordering::Relaxed);
         let pid = instance.process.pid();
-        instance.follow.call(pid);
+        let own_cpus = instance.follow.call(pid);
         let start_ns = now_ns();
         header.request.0.store(number, Ordering::Release);
         wake(&header.request.0);
@@ -152,12 +152,14 @@ impl Isolated {
             if wakes > 1 {
                 if let Some(end) = instance.process.ended() {
                     if header.begun.load(Ordering::Acquire) != number {
+                        instance.follow.lost(own_cpus);
                         taken.give_up();
-                        slot.lost.fetch_add(1, Ordering::Relaxed);
+                        self.shared.lost.fetch_add(1, Ordering::Relaxed);
                         return None;
                     }
                     break Some(Lost::Ended(end));
                 }
+                instance.follow.look(pid, wakes == 2);
                 if slot.cancelled.load(Ordering::Relaxed) || self.shared.stop.load(Ordering::Relaxed) {
                     break Some(Lost::Cancelled);
                 }
@@ -165,25 +167,25 @@ impl Isolated {
             if now >= deadline_ns {
                 break Some(Lost::Deadline);
             }
-            instance.follow.look(pid, now - start_ns);
             wait(&header.response.0, before, deadline_ns.min(now + LOOK_NS));
             now = now_ns();
         };
         let Some(lost) = lost else {
-            instance.follow.done(pid, now.saturating_sub(start_ns));
+            instance.follow.done(pid, now.saturating_sub(start_ns), own_cpus);
             let outcome = get(instance, output);
             let served = instance.served.fetch_add(1, Ordering::Relaxed) + 1;
             let most = self.shared.plan.instances.recycle_after;
             if outcome.is_none() || (most != 0 && served >= most) {
                 taken.give_up();
             } else {
-                slot.lost.store(0, Ordering::Relaxed);
+                self.shared.forgive();
             }
             return Some(outcome.unwrap_or_else(|| breach(output)));
         };
+        instance.follow.lost(own_cpus);
         let outcome = lost.settle(instance, output);
         taken.give_up();
-        slot.lost.fetch_add(1, Ordering::Relaxed);
+        self.shared.lost.fetch_add(1, Ordering::Relaxed);
         if outcome != Outcome::KILLED {
             self.shared.plan.counters.crashed.add(1);
         }
@@ -291,12 +293,9 @@ impl Lost {
 impl Function for Isolated {
     fn invoke(&self, event: &EventView<'_>, output: &mut Output<'_>, context: &InvokeContext) -> Outcome {
         for _ in 0..TRIES {
-            let taken = match self.take(context.worker as usize, context) {
-                Ok(taken) => taken,
-                Err(slot) => {
-                    not_started(slot, output);
-                    return Outcome::NOT_STARTED;
-                }
+            let Some(taken) = self.take(context.worker as usize, context) else {
+                not_started(self.shared.lost.load(Ordering::Relaxed), output);
+                return Outcome::NOT_STARTED;
             };
             let outcome = self.run(&taken, event, output, context);
             taken.slot().used_ns.store(now_ns(), Ordering::Relaxed);
@@ -346,8 +345,7 @@ impl Drop for Isolated {
 }
 
 /// Says why no process could be had.
-fn not_started(slot: &Slot, output: &mut Output<'_>) {
-    let lost = slot.lost.load(Ordering::Relaxed);
+fn not_started(lost: u32, output: &mut Output<'_>) {
     let mut sentence = [0; SENTENCE_BYTES_MAX];
     let mut rest = &mut sentence[..];
     let _ = match lost {

@@ -64,6 +64,8 @@ pub struct Shared {
     pub stop: AtomicBool,
     /// 1 once the keeper has ended.
     pub ended: Word,
+    /// Processes that were lost one after the other, without an event that ended by itself in between.
+    pub lost: AtomicU32,
     /// Processes that are to stay, as somebody asked for.
     pub kept: AtomicU32,
     bell: OwnedFd,
@@ -82,6 +84,7 @@ impl Shared {
         }
         Ok(Shared {
             slots: (0..slots).map(|_| Slot::default()).collect(),
+            lost: AtomicU32::new(0),
             kept: AtomicU32::new(plan.warm),
             plan,
             stop: AtomicBool::new(false),
@@ -96,6 +99,15 @@ impl Shared {
         let one = 1u64.to_ne_bytes();
         // SAFETY: the bytes are live. A counter that is full rings as well.
         unsafe { libc::write(self.bell.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    /// An event ended by itself: what was lost before is forgiven.
+    pub fn forgive(&self) {
+        if self.lost.load(Ordering::Relaxed) != 0 {
+            self.lost.store(0, Ordering::Relaxed);
+            self.slots.iter().for_each(|slot| slot.start_after_ns.store(0, Ordering::Relaxed));
+            self.ring();
+        }
     }
 
     fn hear(&self) {
@@ -168,7 +180,7 @@ fn tend(shared: &Shared, at: usize, slot: &Slot, kept: &mut Kept, now: u64) {
                 let sentence = String::from_utf8_lossy(&sentence).into_owned();
                 if slot.take_down() {
                     shared.plan.counters.crashed.add(1);
-                    slot.lost.fetch_add(1, Ordering::Relaxed);
+                    shared.lost.fetch_add(1, Ordering::Relaxed);
                     let name = &shared.plan.name;
                     let sentence = format!("function of workflow \"{name}\": between two events {sentence}");
                     log(LogLevel::WARNING, "dlf", &sentence);
@@ -184,7 +196,7 @@ fn tend(shared: &Shared, at: usize, slot: &Slot, kept: &mut Kept, now: u64) {
     let wanted = staying || slot.wanted.load(Ordering::Relaxed);
     let due = slot.state() == DOWN && wanted && now >= slot.start_after_ns.load(Ordering::Relaxed);
     if due && let Err(what) = bring_up(shared, slot, kept) {
-        let lost = slot.lost.fetch_add(1, Ordering::Relaxed) + 1;
+        let lost = shared.lost.fetch_add(1, Ordering::Relaxed) + 1;
         slot.start_after_ns.store(now_ns() + pause_ns(lost + 1), Ordering::Relaxed);
         let name = &shared.plan.name;
         let sentence = format!("function of workflow \"{name}\" cannot be started anew: {what}");
@@ -200,7 +212,7 @@ fn take_away(shared: &Shared, slot: &Slot, kept: &mut Kept, now: u64) {
     }
     // The slot's own hold on it is the last: here the process is reaped.
     slot.take_down();
-    let pause_ns = pause_ns(slot.lost.load(Ordering::Relaxed));
+    let pause_ns = pause_ns(shared.lost.load(Ordering::Relaxed));
     slot.start_after_ns.store(now + pause_ns, Ordering::Relaxed);
     slot.wanted.store(true, Ordering::Relaxed);
 }

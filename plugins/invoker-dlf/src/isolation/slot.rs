@@ -46,8 +46,6 @@ pub struct Slot {
     pub wanted: AtomicBool,
     /// The invocation is to end early.
     pub cancelled: AtomicBool,
-    /// Processes that were lost one after the other, without an event that ended well in between.
-    pub lost: AtomicU32,
     /// The next process is not started before this (CLOCK_MONOTONIC, ns).
     pub start_after_ns: AtomicU64,
     /// When the last invocation ended (CLOCK_MONOTONIC, ns).
