@@ -72,7 +72,7 @@ fn scene(more: &str) -> Scene {
         "tempos.topic \"in\" {{ qos = \"strict\", ingress = {{ {} }} }}\n\
          tempos.topic \"out\" {{ qos = \"strict\", egress = {{ {} }} }}\n\
          tempos.workflow \"work\" {{ from = \"in\", to = \"out\", call = {{ method = \"dlf\", file = {:?},\n\
-         isolation = \"process\", deadline = \"100ms\", memory = \"32MiB\"{more} }} }}\n",
+         isolation = \"process\", deadline = \"100ms\", memory = \"8MiB\"{more} }} }}\n",
         unix(&setup, "in", ""),
         unix(&setup, "out", ""),
         file.display(),
