@@ -74,6 +74,10 @@ fn every_kit_builds_is_tested_and_runs() {
         assert!(build.status.success(), "{kit}: {}", said(&build));
         let tested = shell(&own, &command("test"));
         let words = said(&tested);
+        if language == "rust" {
+            let formatted = shell(&own, "cargo fmt --check && cargo clippy --quiet --offline -- -D warnings");
+            assert!(formatted.status.success(), "{kit}: {}", said(&formatted));
+        }
         assert!(tested.status.success() && words.to_lowercase().contains("ok"), "{kit}: {words}");
         if !built::plugin_folders().contains(&format!("invoker-{method}")) {
             println!("{kit}: built and tested, not run: this tree has no plugin {method}");
@@ -103,12 +107,12 @@ fn what_makes_no_sense_or_would_overwrite_is_refused_with_one_sentence() {
     };
     refused(
         &["--lang", "python", "--method", "dlf", "f"],
-        "a function in python cannot run by dlf; possible: --method spawn",
+        "a function in Python cannot run by dlf; possible: --method spawn",
         64,
     );
     refused(
         &["--lang", "assemblyscript", "--method", "spawn", "f"],
-        "a function in assemblyscript cannot run by spawn; possible: --method wasm",
+        "a function in AssemblyScript cannot run by spawn; possible: --method wasm",
         64,
     );
     assert!(!folder.path().join("f").exists());

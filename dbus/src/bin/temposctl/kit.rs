@@ -72,6 +72,7 @@ pub const COMMON: &[File] = &[
     (".gitignore", include_str!("kits/gitignore")),
 ];
 
+const RUSTFMT: File = ("rustfmt.toml", include_str!("kits/rustfmt.toml"));
 const CC: Need = Need::Program("cc", "apt-get install gcc libc6-dev");
 const MAKE: Need = Need::Program("make", "apt-get install make");
 const CARGO: Need = Need::Program("cargo", "https://rustup.rs");
@@ -89,6 +90,7 @@ pub const KITS: &[Kit] = &[
         method: Method::Dlf,
         files: &[
             ("Cargo.toml", include_str!("kits/rust-dlf/Cargo.toml")),
+            RUSTFMT,
             ("src/lib.rs", include_str!("kits/rust-dlf/lib.rs")),
             ("tempos-function/Cargo.toml", include_str!("kits/rust-dlf/tempos-function.toml")),
             ("tempos-function/src/lib.rs", abi!("function/src/lib.rs")),
@@ -107,6 +109,7 @@ pub const KITS: &[Kit] = &[
         method: Method::Wasm,
         files: &[
             ("Cargo.toml", include_str!("kits/rust-wasm/Cargo.toml")),
+            RUSTFMT,
             ("src/lib.rs", include_str!("kits/rust-wasm/lib.rs")),
             ("src/door.rs", include_str!("kits/rust-wasm/door.rs")),
         ],
@@ -120,6 +123,7 @@ pub const KITS: &[Kit] = &[
         method: Method::Spawn,
         files: &[
             ("Cargo.toml", include_str!("kits/rust-spawn/Cargo.toml")),
+            RUSTFMT,
             ("src/main.rs", include_str!("kits/rust-spawn/main.rs")),
         ],
         build: "cargo build --release",

@@ -43,7 +43,7 @@ fn kit(language: Language, method: Option<Method>) -> Result<&'static Kit, Faili
         let wanted = method.as_ref().map(word).unwrap_or_default();
         let sentence = format!(
             "a function in {} cannot run by {wanted}; possible: --method {}",
-            word(&language),
+            title(&language),
             possible.join(" or --method ")
         );
         Failing::new(USAGE, sentence)
@@ -80,7 +80,7 @@ struct Filled<'a> {
 impl<'a> Filled<'a> {
     fn new(kit: &'static Kit, name: &'a str) -> Self {
         let words = [
-            ("{{language}}", word(&kit.language)),
+            ("{{language}}", title(&kit.language)),
             ("{{method}}", word(&kit.method)),
             ("{{build}}", kit.build.to_owned()),
             ("{{test}}", kit.test.to_owned()),
@@ -146,7 +146,7 @@ fn report(
         return Ok(output.value(&value, false)?);
     }
     let folder = folder.display();
-    let (language, method) = (word(&kit.language), word(&kit.method));
+    let (language, method) = (title(&kit.language), word(&kit.method));
     output.line(&format!("{folder} holds a function in {language} for the method {method}:"))?;
     output.line("")?;
     for command in [&format!("cd {folder}"), kit.build, kit.test, "temposctl apply wiring.lua", &run] {
@@ -190,6 +190,12 @@ fn on_path(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
+/// A value as it is written in a sentence.
+fn title(value: &impl ValueEnum) -> String {
+    let value = value.to_possible_value();
+    value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
+}
+
 /// A value as it is written on the command line.
 fn word(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
@@ -214,7 +220,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_with_what_is_possible() {
         let refused = kit(Language::Python, Some(Method::Dlf)).map(|_| ()).expect_err("no such kit");
-        assert_eq!(refused.sentence, "a function in python cannot run by dlf; possible: --method spawn");
+        assert_eq!(refused.sentence, "a function in Python cannot run by dlf; possible: --method spawn");
         assert_eq!(kit(Language::C, None).map(|kit| kit.method).ok(), Some(Method::Dlf));
         for name in ["", "a/", "Big", "1st", "../..", "a_b", "test", "x".repeat(65).as_str()] {
             let path = Path::new(name);
