@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use tempos_tests::Producer;
-use tempos_tests::built::source_root;
+use tempos_tests::built::{plugin_folders, source_root};
 use tempos_tests::function::{rust_builds_for, rust_function};
 
 use road::{receive, receiver, setup, unix};
@@ -77,18 +77,32 @@ fn check(language: &str, cases: &[Case], answers: &[String]) {
     }
 }
 
-/// What a library answers in a node.
-fn through_a_node(library: &Path, cases: &[Case]) -> Vec<String> {
-    let setup = setup();
+/// What is no request in any language.
+const BAD: [&str; 6] = [
+    "",
+    "{",
+    "no",
+    "{\"message\":\"x\"}",
+    "{\"message\":1,\"pattern\":\"x\"}",
+    "{\"message\":\"x\",\"pattern\":\"\"}",
+];
+
+/// What a function answers in a node, which runs it as `call` says; `None` where this tree has no such method.
+fn through_a_node(method: &str, file: &Path, more: &str, cases: &[Case]) -> Option<Vec<String>> {
+    let plugin = format!("invoker-{method}");
+    if !plugin_folders().contains(&plugin) {
+        return None;
+    }
+    let setup = setup().plugins([plugin.as_str()]);
     let out = receiver(&setup, "out");
     let lua = format!(
         "tempos.topic \"texts\" {{ qos = \"strict\", ingress = {{ {} }} }}\n\
          tempos.topic \"counts\" {{ qos = \"strict\", egress = {{ {} }} }}\n\
          tempos.workflow \"count\" {{ from = \"texts\", to = \"counts\",\n\
-         call = {{ method = \"dlf\", file = {:?} }} }}\n",
+         call = {{ method = {method:?}, file = {:?}{more} }} }}\n",
         unix(&setup, "in", ""),
         unix(&setup, "out", ""),
-        library.display(),
+        file.display(),
     );
     let node = setup.wiring(&lua).start();
     let producer = Producer::datagram(1, &node.folder().join("in"));
@@ -96,26 +110,17 @@ fn through_a_node(library: &Path, cases: &[Case]) -> Vec<String> {
         producer.socket().send(event).expect("the node listens");
     };
     // What is no request fails, and only that.
-    for bad in [
-        "",
-        "{",
-        "no",
-        "{\"message\":\"x\"}",
-        "{\"message\":1,\"pattern\":\"x\"}",
-        "{\"message\":\"x\",\"pattern\":\"\"}",
-    ] {
-        ask(bad.as_bytes());
-    }
-    ask(b"{\"message\":\"x\",\"pattern\":\"\\ud800\"}");
+    BAD.iter().for_each(|bad| ask(bad.as_bytes()));
     let answers = cases.iter().map(|case| {
         ask(case.event.as_bytes());
         String::from_utf8(receive(&out)).expect("a text")
     });
     let answers = answers.collect();
     let workflow = node.workflow("count");
-    let failures: u64 = tempos_tests::figures::counts(&workflow["Failures"]).values().sum();
-    assert_eq!(failures, 7, "{workflow:#}");
-    answers
+    let failures = tempos_tests::figures::counts(&workflow["Failures"]);
+    assert_eq!(failures.get("failed"), Some(&(BAD.len() as u64)), "{method} {file:?}: {workflow:#}");
+    assert_eq!(failures.values().sum::<u64>(), BAD.len() as u64, "{method} {file:?}: {workflow:#}");
+    Some(answers)
 }
 
 /// What a handler answers in its interpreter; `None` where there is none. `script` reads one event a line.
@@ -186,13 +191,8 @@ for (const line of lines) {
 const RUST: &str = "examples/functions/algorithm1/rust";
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
-fn as_a_module(cases: &[Case]) -> Option<Vec<String>> {
-    let built = rust_builds_for(WASM_TARGET).then(|| rust_function(RUST, "algorithm1", Some(WASM_TARGET)))?;
-    interpreted("node", built.parent()?, WASM, cases)
-}
-
 #[test]
-fn every_language_gives_the_same_answers_and_they_are_right() {
+fn every_language_and_method_gives_the_same_answers_and_they_are_right() {
     let cases = cases();
     let out = tempfile::tempdir().expect("a folder");
     let c = out.path().join("algorithm1.so");
@@ -203,18 +203,40 @@ fn every_language_gives_the_same_answers_and_they_are_right() {
         .status();
     assert!(made.expect("make runs").success());
     let rust = rust_function(RUST, "algorithm1", None);
+    let module = rust_builds_for(WASM_TARGET).then(|| rust_function(RUST, "algorithm1", Some(WASM_TARGET)));
+    let module = module.as_deref();
+    let (python, javascript) = (folder().join("python"), folder().join("javascript"));
 
-    let first = through_a_node(&c, &cases);
-    check("c", &cases, &first);
+    let node = |method, file: &Path, more| through_a_node(method, file, more, &cases);
+    let first = node("dlf", &c, "").expect("the method dlf is there");
+    check("c by dlf", &cases, &first);
+    let python_here = interpreted("python3", &python, PYTHON, &cases);
+    let javascript_here = interpreted("node", &javascript, JAVASCRIPT, &cases);
+    let spawned = |file: &Path, more: &str, here: &Option<Vec<String>>| {
+        here.as_ref().and_then(|_| through_a_node("spawn", file, more, &cases))
+    };
+    let by_spawn = [
+        spawned(&python.join("algorithm1.py"), ", runtime = \"python\", mode = \"warm\"", &python_here),
+        spawned(
+            &javascript.join("algorithm1.js"),
+            ", runtime = \"javascript\", mode = \"warm\"",
+            &javascript_here,
+        ),
+    ];
+    let [python_spawned, javascript_spawned] = by_spawn;
     let other = [
-        ("rust", Some(through_a_node(&rust, &cases))),
-        ("python", interpreted("python3", &folder().join("python"), PYTHON, &cases)),
-        ("wasm", as_a_module(&cases)),
-        ("javascript", interpreted("node", &folder().join("javascript"), JAVASCRIPT, &cases)),
+        ("c by dlf in a process of its own", node("dlf", &c, ", isolation = \"process\"")),
+        ("rust by dlf", node("dlf", &rust, "")),
+        ("rust by wasm", module.and_then(|module| node("wasm", module, ""))),
+        ("rust as a module in node.js", module.and_then(|m| interpreted("node", m.parent()?, WASM, &cases))),
+        ("python", python_here),
+        ("python by spawn", python_spawned),
+        ("javascript", javascript_here),
+        ("javascript by spawn", javascript_spawned),
     ];
     for (language, answers) in other {
         let Some(answers) = answers else {
-            println!("{language}: skipped, what runs or builds it is not installed");
+            println!("{language}: skipped, what runs or builds it is not here");
             continue;
         };
         check(language, &cases, &answers);

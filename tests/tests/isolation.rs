@@ -8,12 +8,13 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
+use tempos_abi::counters::FunctionCounters;
 use tempos_abi::event::{EventView, Output};
 use tempos_abi::invoker::{FunctionBox, FunctionSpec, Instances, InvokeContext, Outcome, Scheduling};
 use tempos_abi::std_types::{RArc, ROption, RResult, RSlice, RStr};
 use tempos_abi::{OptionValue, Options, QosLevel, loader};
 use tempos_tests::figures::counts;
-use tempos_tests::function::function;
+use tempos_tests::function::{ECHO, function};
 use tempos_tests::{Node, Producer, Signals, built, eventually};
 
 use road::{receive, receiver, setup, unix};
@@ -312,7 +313,33 @@ fn a_process_runs_as_its_level_does_and_is_replaced_as_often_as_was_asked() {
     assert_eq!(call(&function, b"").0, Outcome::NOT_STARTED);
 }
 
+#[test]
+fn a_process_with_nothing_to_do_is_let_go_and_comes_back_with_the_next_event() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = function(folder.path(), "echo", ECHO);
+    let instances = Instances { idle_ns: 20_000_000, ..Instances::default() };
+    let counters = RArc::new(FunctionCounters::default());
+    let function = prepare_counted(&file, 0, Scheduling::default(), instances, &counters).expect("prepared");
+    for round in 1..=3 {
+        assert_eq!(call(&function, b"again"), (Outcome::DONE, String::from("again")));
+        assert_eq!(counters.started.get(), round);
+        eventually("no process", || (counters.warm.get() == 0).then_some(()));
+    }
+    assert_eq!((function.warm(1), counters.crashed.get()), (1, 0));
+    function.retire(0);
+}
+
 fn prepare(file: &Path, scheduling: Scheduling, instances: Instances) -> Result<FunctionBox, String> {
+    prepare_counted(file, 1, scheduling, instances, &RArc::default())
+}
+
+fn prepare_counted(
+    file: &Path,
+    warm: u32,
+    scheduling: Scheduling,
+    instances: Instances,
+    counters: &RArc<FunctionCounters>,
+) -> Result<FunctionBox, String> {
     let module = loader::load(&built::plugin("invoker-dlf")).map_err(|(sentence, _)| sentence)?;
     let ROption::RSome(factory) = module.invocation_method() else { panic!("an invocation method") };
     let RResult::ROk(method) = factory() else { panic!("its factory works") };
@@ -322,13 +349,13 @@ fn prepare(file: &Path, scheduling: Scheduling, instances: Instances) -> Result<
         name: "test".into(),
         file: file.display().to_string().into(),
         level: QosLevel::STRICT,
-        warm: 1,
+        warm,
         concurrency: 1,
         output_bytes_max: 4096,
         deadline_ns: 0,
         memory_bytes: 0,
         options,
-        counters: RArc::default(),
+        counters: counters.clone(),
         reserved: FunctionSpec::reserved_for(scheduling, instances),
     };
     match method.prepare(&spec) {

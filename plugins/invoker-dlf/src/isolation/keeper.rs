@@ -257,7 +257,8 @@ fn bring_up(shared: &Shared, slot: &Slot, kept: &mut Kept) -> Result<(), String>
 /// Sleeps until something happens: the bell, the end of a process, a printed line, a start that is due.
 fn rest(shared: &Shared, kept: &mut [Kept]) {
     let now = now_ns();
-    let mut until_ns = now + LOOK_NS;
+    let idle_ns = if shared.plan.instances.idle_ns == 0 { LOOK_NS } else { shared.plan.instances.idle_ns };
+    let mut until_ns = now + idle_ns.clamp(LOOK_NS / 50, LOOK_NS);
     let mut watched = vec![readable(shared.bell.as_raw_fd())];
     for (slot, kept) in shared.slots.iter().zip(&*kept) {
         let nobody = readable(-1);
