@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use tempos_abi::counters::FunctionCounters;
 use tempos_abi::event::{EventView, Output};
@@ -314,6 +315,30 @@ fn a_process_runs_as_its_level_does_and_is_replaced_as_often_as_was_asked() {
 }
 
 #[test]
+fn crash_after_crash_is_started_ever_more_slowly_until_one_event_ends_well() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = function(folder.path(), "faults", FAULTS);
+    let counters = RArc::new(FunctionCounters::default());
+    let (scheduling, instances) = (Scheduling::default(), Instances::default());
+    let function = prepare_counted(&file, 1, scheduling, instances, &counters).expect("prepared");
+    let begun = Instant::now();
+    for _ in 0..7 {
+        assert_eq!(call(&function, b"segfault").0, Outcome::CRASHED);
+    }
+    // The pauses before the third to the seventh: 5 + 10 + 20 + 40 + 80 ms.
+    assert!(begun.elapsed() >= Duration::from_millis(155), "{:?}", begun.elapsed());
+    assert_eq!(counters.crashed.get(), 7);
+    let (outcome, said) = call_within(&function, b"well", 1);
+    assert_eq!(outcome, Outcome::NOT_STARTED);
+    assert_eq!(said, "no process of it was ready in time: it was lost 7 times in a row");
+    assert_eq!(call(&function, b"well"), (Outcome::DONE, String::from("well")));
+    // Forgiven: the next one is started at once, and serves an event that does not wait 160 ms.
+    assert_eq!(call(&function, b"segfault").0, Outcome::CRASHED);
+    assert_eq!(call(&function, b"well"), (Outcome::DONE, String::from("well")));
+    function.retire(0);
+}
+
+#[test]
 fn a_process_with_nothing_to_do_is_let_go_and_comes_back_with_the_next_event() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = function(folder.path(), "echo", ECHO);
@@ -365,6 +390,11 @@ fn prepare_counted(
 }
 
 fn call(function: &FunctionBox, payload: &[u8]) -> (Outcome, String) {
+    call_within(function, payload, 0)
+}
+
+/// The outcome, and the output, or the sentence where there is none.
+fn call_within(function: &FunctionBox, payload: &[u8], deadline_ns: u64) -> (Outcome, String) {
     let event = EventView {
         id: 1,
         topic: RStr::from_str("test"),
@@ -378,8 +408,8 @@ fn call(function: &FunctionBox, payload: &[u8]) -> (Outcome, String) {
     };
     let (mut buffer, mut sentence) = ([0; 4096], [0; 256]);
     let mut output = Output::new(&mut buffer, &mut sentence);
-    let context = InvokeContext { worker: 0, flags: 0, deadline_ns: 0, reserved: [0; 2] };
+    let context = InvokeContext { worker: 0, flags: 0, deadline_ns, reserved: [0; 2] };
     let outcome = function.invoke(&event, &mut output, &context);
-    let length = output.emitted().unwrap_or(0);
-    (outcome, String::from_utf8_lossy(&buffer[..length]).into_owned())
+    let (length, said) = (output.emitted(), output.explanation());
+    (outcome, length.map_or(said, |length| String::from_utf8_lossy(&buffer[..length]).into_owned()))
 }
