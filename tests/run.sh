@@ -14,6 +14,7 @@ die() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 1; }
 packages=
 want() { command -v "$1" >/dev/null 2>&1 || packages="$packages $2"; }
 want cc gcc
+want make make
 want dbus-daemon dbus-daemon
 want busctl systemd
 [ -e /usr/include/stdio.h ] || packages="$packages libc6-dev"
@@ -36,7 +37,7 @@ say "cargo clippy, warnings are errors"
 cargo clippy --locked --workspace --all-targets -- -D warnings
 
 say "what a third party would write"
-for manifest in examples/plugin-template/Cargo.toml examples/functions/*/Cargo.toml; do
+for manifest in examples/plugin-template/Cargo.toml examples/functions/*/Cargo.toml examples/functions/*/*/Cargo.toml; do
     echo "$manifest"
     cargo fmt --manifest-path "$manifest" --check
     cargo clippy --locked --quiet --manifest-path "$manifest" --target-dir target/third-party --all-targets -- -D warnings

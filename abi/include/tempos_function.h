@@ -8,7 +8,8 @@
  * The answer is 0 where it ended well, 1 to 255 where it failed (the number is the function's own).
  * It is called on a lane's thread, by several threads at once where the workflow's concurrency is above
  * one: it does not block, and it keeps no pointer that it was handed after it has returned. It runs inside
- * the node: if it crashes, the node goes with it; `wasm` and `spawn` do not have this weakness.
+ * the node: if it crashes, the node goes with it; `wasm`, `spawn`, and `dlf` with isolation = "process" do not have
+ * this weakness.
  *
  * Both structs begin with their size as the node knows it. They only grow at their ends, so a function
  * built against this header runs on later nodes; one that wants a later field compares the size first.

@@ -81,6 +81,7 @@ fn invoker_dlf_passes_with_functions_in_c_and_in_rust() {
         let file = function.display().to_string();
         passes("tempos-invoker-dlf", &["--function", &file], 16);
         passes("tempos-invoker-dlf", &["--function", &file, "--option", "reload=always"], 16);
+        passes("tempos-invoker-dlf", &["--function", &file, "--option", "isolation=process"], 16);
     }
     let _ = std::fs::remove_dir_all(&folder);
 }

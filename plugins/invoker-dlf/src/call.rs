@@ -2,6 +2,7 @@
 
 use std::mem::size_of;
 
+use crate::isolation::now_ns;
 use tempos_abi::event::{EventView, Output};
 use tempos_abi::invoker::{InvokeContext, Outcome};
 use tempos_function::raw::{OUTPUT_EMITTED, OUTPUT_OVERFLOWED, RawEvent, RawHandle, RawOutput};
@@ -64,7 +65,7 @@ pub fn call(
 }
 
 /// Hands a sentence on, as far as it is a text.
-fn explain(output: &mut Output<'_>, sentence: &[u8]) {
+pub fn explain(output: &mut Output<'_>, sentence: &[u8]) {
     let text = match std::str::from_utf8(sentence) {
         Ok(text) => text,
         Err(error) => std::str::from_utf8(&sentence[..error.valid_up_to()]).unwrap_or(""),
@@ -72,11 +73,4 @@ fn explain(output: &mut Output<'_>, sentence: &[u8]) {
     if !text.is_empty() {
         output.explain(text);
     }
-}
-
-fn now_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the struct is live; the clock exists on every Linux.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

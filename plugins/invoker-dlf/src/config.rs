@@ -15,6 +15,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Keep the library open, or open and close it for each event.",
     )
     .words("keep|always"),
+    OptionSpec::new(
+        "isolation",
+        OptionKind::TEXT,
+        "none",
+        "Run the library in the node, or in a process of its own, which may crash and can be stopped.",
+    )
+    .words("none|process"),
 ];
 
 /// When the library is opened.
@@ -26,6 +33,15 @@ pub enum Reload {
     Always,
 }
 
+/// Where the library runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// In the node.
+    None,
+    /// In a process of its own, one for each concurrent invocation.
+    Process,
+}
+
 /// What a function is to do.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -33,6 +49,8 @@ pub struct Config {
     pub symbol: CString,
     /// When the library is opened.
     pub reload: Reload,
+    /// Where the library runs.
+    pub isolation: Isolation,
 }
 
 impl Config {
@@ -50,8 +68,15 @@ impl Config {
             Some("always") => Reload::Always,
             Some(other) => return wrong(format!("reload = {other:?} is neither \"keep\" nor \"always\"")),
         };
+        let isolation = match spec.options.text("isolation") {
+            None | Some("none") => Isolation::None,
+            Some("process") => Isolation::Process,
+            Some(other) => {
+                return wrong(format!("isolation = {other:?} is neither \"none\" nor \"process\""));
+            }
+        };
         match CString::new(symbol) {
-            Ok(name) if !symbol.is_empty() => Ok(Config { symbol: name, reload }),
+            Ok(name) if !symbol.is_empty() => Ok(Config { symbol: name, reload, isolation }),
             _ => wrong(format!("symbol = {symbol:?} is not the name of a symbol, such as \"tempos_handle\"")),
         }
     }

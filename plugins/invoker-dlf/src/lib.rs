@@ -2,11 +2,12 @@
 //!
 //! It knows dlopen(3), ELF files and `abi/include/tempos_function.h`; it refuses to know topics and
 //! workflows. It is the fastest method and the one without a wall: a function that crashes takes the node
-//! with it. `prepare` is called by the controller, `invoke` by a lane's workers.
+//! with it, unless it is given a process of its own (`isolation`). `prepare` is called by the controller, `invoke` by a lane's workers.
 
 mod call;
 mod config;
 mod inspect;
+mod isolation;
 mod library;
 mod method;
 mod resident;

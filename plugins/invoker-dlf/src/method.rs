@@ -8,7 +8,8 @@ use tempos_abi::invoker::{Function, FunctionSpec, InvocationMethod, InvokeContex
 use tempos_function::raw::RawHandle;
 
 use crate::call::call;
-use crate::config::{Config, Reload};
+use crate::config::{Config, Isolation, Reload};
+use crate::isolation::Isolated;
 use crate::library::Opened;
 use crate::stage::Copy;
 
@@ -28,22 +29,53 @@ impl InvocationMethod for Dlf {
     fn prepare(&self, spec: &FunctionSpec) -> Result<DlfFunction, PluginError> {
         let config = Config::read(spec)?;
         let copy = Copy::make(spec)?;
-        let opened = Opened::open(copy.path(), &config.symbol).map_err(|what| {
-            let sentence =
-                format!("function of workflow \"{}\": {} cannot be used: {what}", spec.name, spec.file);
-            PluginError::new(PluginError::BAD_FUNCTION, sentence)
-        })?;
-        spec.counters.warm.set(1);
-        spec.counters.started.add(1);
-        Ok(match config.reload {
-            Reload::Keep => DlfFunction::Kept(opened.keep()),
-            Reload::Always => DlfFunction::Reloaded { copy, symbol: config.symbol },
-        })
+        match config.isolation {
+            Isolation::None => InProcess::prepare(spec, config, copy).map(DlfFunction::InProcess),
+            Isolation::Process => Isolated::prepare(spec, config, copy).map(DlfFunction::Isolated),
+        }
     }
 }
 
 /// A function that is ready.
 pub enum DlfFunction {
+    /// In the node's own process.
+    InProcess(InProcess),
+    /// In processes of its own.
+    Isolated(Isolated),
+}
+
+impl Function for DlfFunction {
+    fn invoke(&self, event: &EventView<'_>, output: &mut Output<'_>, context: &InvokeContext) -> Outcome {
+        match self {
+            DlfFunction::InProcess(function) => function.invoke(event, output, context),
+            DlfFunction::Isolated(function) => function.invoke(event, output, context),
+        }
+    }
+
+    fn cancel(&self, worker: u32) {
+        match self {
+            DlfFunction::InProcess(_) => {}
+            DlfFunction::Isolated(function) => function.cancel(worker),
+        }
+    }
+
+    fn warm(&self, instances: u32) -> u32 {
+        match self {
+            DlfFunction::InProcess(_) => instances,
+            DlfFunction::Isolated(function) => function.warm(instances),
+        }
+    }
+
+    fn retire(&self, deadline_ns: u64) {
+        match self {
+            DlfFunction::InProcess(_) => {}
+            DlfFunction::Isolated(function) => function.retire(deadline_ns),
+        }
+    }
+}
+
+/// A function whose library is open in this process.
+pub enum InProcess {
     /// Its library stays open.
     Kept(RawHandle),
     /// Its library is opened for each event.
@@ -55,11 +87,26 @@ pub enum DlfFunction {
     },
 }
 
-impl Function for DlfFunction {
-    fn invoke(&self, event: &EventView<'_>, output: &mut Output<'_>, context: &InvokeContext) -> Outcome {
+impl InProcess {
+    fn prepare(spec: &FunctionSpec, config: Config, copy: Copy) -> Result<Self, PluginError> {
+        let opened = Opened::open(copy.path(), &config.symbol).map_err(|what| {
+            let sentence =
+                format!("function of workflow \"{}\": {} cannot be used: {what}", spec.name, spec.file);
+            PluginError::new(PluginError::BAD_FUNCTION, sentence)
+        })?;
+        spec.counters.warm.set(1);
+        spec.counters.started.add(1);
+        Ok(match config.reload {
+            Reload::Keep => InProcess::Kept(opened.keep()),
+            Reload::Always => InProcess::Reloaded { copy, symbol: config.symbol },
+        })
+    }
+
+    /// Runs it on one event.
+    pub fn invoke(&self, event: &EventView<'_>, output: &mut Output<'_>, context: &InvokeContext) -> Outcome {
         match self {
-            DlfFunction::Kept(handle) => call(*handle, event, output, context),
-            DlfFunction::Reloaded { copy, symbol } => match Opened::open(copy.path(), symbol) {
+            InProcess::Kept(handle) => call(*handle, event, output, context),
+            InProcess::Reloaded { copy, symbol } => match Opened::open(copy.path(), symbol) {
                 Ok(opened) => call(opened.handle(), event, output, context),
                 Err(what) => {
                     output.explain(&what);

@@ -23,6 +23,8 @@ static COPIES: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug)]
 pub struct Copy {
     path: PathBuf,
+    /// Somebody else removes it.
+    borrowed: bool,
 }
 
 impl Copy {
@@ -59,6 +61,11 @@ impl Copy {
         })
     }
 
+    /// A copy that somebody else has made and removes.
+    pub fn borrowed(path: &Path) -> Self {
+        Copy { path: path.to_owned(), borrowed: true }
+    }
+
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path
@@ -72,7 +79,7 @@ impl Copy {
         let number = COPIES.fetch_add(1, Ordering::Relaxed);
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let name = format!("function-{}-{number}-{:x}.so", std::process::id(), now.as_nanos());
-        let copy = Copy { path: folder.join(name) };
+        let copy = Copy { path: folder.join(name), borrowed: false };
         let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&copy.path)?;
         target.write_all(bytes)?;
         Ok(copy)
@@ -81,7 +88,9 @@ impl Copy {
 
 impl Drop for Copy {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if !self.borrowed {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

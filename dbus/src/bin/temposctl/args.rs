@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use tempos_control::units;
 
+use crate::kit::{Language, Method};
+
 const ABOUT: &str = "Looks at a TEMPOS node and gives it orders.";
 const MORE: &str = "\
 EXIT CODES
@@ -156,6 +158,13 @@ pub enum Verb {
     )]
     Doctor,
 
+    /// Write a folder to start from
+    New {
+        /// What it is to hold
+        #[command(subcommand)]
+        verb: NewVerb,
+    },
+
     /// Print a completion script for a shell
     #[command(
         after_help = "EXAMPLES\n  temposctl completions bash > /usr/share/bash-completion/completions/temposctl"
@@ -187,6 +196,29 @@ pub enum PluginVerb {
         /// The plugin, a .so file
         file: PathBuf,
     },
+}
+
+/// What `new` writes.
+#[derive(Debug, Subcommand)]
+pub enum NewVerb {
+    /// Write the folder of a function: sources, a test, a wiring that uses it
+    #[command(after_help = "EXAMPLES\n  temposctl new function --lang rust --method dlf count-words\n  \
+        temposctl new function --lang python count-words\n\nIt prints the commands that build, test and run it.")]
+    Function(NewFunction),
+}
+
+/// `new function`
+#[derive(Debug, clap::Args)]
+pub struct NewFunction {
+    /// The language
+    #[arg(long, value_enum)]
+    pub lang: Language,
+    /// The invocation method; without it, the language's first one: rust and c dlf, python and javascript spawn,
+    /// assemblyscript wasm
+    #[arg(long, value_enum)]
+    pub method: Option<Method>,
+    /// The folder; its last part is the function's name
+    pub name: PathBuf,
 }
 
 /// `pub`
@@ -245,7 +277,7 @@ mod tests {
             verbs.extend(verb.get_subcommands());
             let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(
-                help.contains("temposctl ") || verb.get_name() == "list",
+                help.contains("temposctl ") || ["list", "new"].contains(&verb.get_name()),
                 "{} has no example",
                 verb.get_name()
             );

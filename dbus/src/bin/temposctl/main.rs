@@ -9,8 +9,10 @@ mod events;
 mod exit;
 mod figures;
 mod json;
+mod kit;
 mod latency;
 mod lists;
+mod new;
 mod object;
 mod output;
 mod programs;
@@ -22,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use args::{Args, PluginVerb, Verb};
+use args::{Args, NewVerb, PluginVerb, Verb};
 use client::Client;
 use exit::{Failing, USAGE};
 use output::Output;
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
 fn run(args: &Args, output: &mut Output) -> Result<u8, Failing> {
     match &args.verb {
         Verb::Completions { shell } => return programs::completions(*shell, output),
+        Verb::New { verb: NewVerb::Function(function) } => return new::function(function, output),
         Verb::Plugins { verb: Some(PluginVerb::Test { file, options }) } => {
             return Err(programs::test(file, options));
         }
@@ -84,7 +87,7 @@ fn run(args: &Args, output: &mut Output) -> Result<u8, Failing> {
             Verb::Latency { topic } => latency::latency(&client, output, topic.as_deref()).await,
             Verb::Doctor => doctor::doctor(&client, output).await,
             // Answered above, without a node.
-            Verb::Completions { .. } => Ok(0),
+            Verb::New { .. } | Verb::Completions { .. } => Ok(0),
         }
     })
 }
