@@ -5,7 +5,8 @@ use std::io;
 
 use tempos_abi::PluginError;
 use tempos_abi::event::{EventView, Output};
-use tempos_abi::invoker::{Function, FunctionSpec, InvocationMethod, InvokeContext, Outcome};
+use tempos_abi::host::LogLevel;
+use tempos_abi::invoker::{Function, FunctionSpec, InvocationMethod, InvokeContext, Outcome, Scheduling};
 
 use crate::clock::now_ns;
 use crate::config::{Config, Mode};
@@ -19,6 +20,7 @@ use crate::pool::{Pool, Size};
 use crate::process::own_resident_bytes;
 use crate::program::{Program, Stdio, text_of};
 use crate::runtime::{DEFAULT_PATH, Runtime};
+use crate::scheduling;
 use crate::spawner::{Nature, Spawner};
 use crate::tail::Tail;
 use crate::verdict::Memory;
@@ -60,9 +62,10 @@ impl InvocationMethod for Spawn {
             check(&path, &orders).map_err(option)?;
             path
         };
-        let program = program(path, &file, arguments, &orders, limits, &config);
+        let real_time = granted(spec.scheduling());
+        let program = program(path, &file, arguments, &orders, limits, &config).scheduled(real_time);
         let workers = spec.concurrency.clamp(1, WORKERS_MAX);
-        let nature = Nature { scheduling: spec.scheduling(), no_new_privs: config.no_new_privs };
+        let nature = Nature { scheduling: real_time, no_new_privs: config.no_new_privs };
         let memory = Memory { limit_bytes: spec.memory_bytes, node_bytes: own_resident_bytes() };
         let counters = spec.counters.clone();
         let no_thread = |error| system("cannot start the thread for its processes", error);
@@ -99,6 +102,24 @@ impl InvocationMethod for Spawn {
             warm.warm(0);
         }
         Ok(SpawnFunction { kind: Kind::Warm(warm), _group: orders.group })
+    }
+}
+
+/// What the system grants of a level's scheduling: a process that asks for more than that is not started at all.
+fn granted(wanted: Scheduling) -> Scheduling {
+    if wanted.policy == 0 {
+        return wanted;
+    }
+    // A thread of its own asks for it, and ends.
+    let asked = std::thread::spawn(move || scheduling::apply(&wanted));
+    match asked.join() {
+        Ok(Ok(())) => wanted,
+        refused => {
+            let what = refused.ok().and_then(Result::err).unwrap_or_default();
+            let sentence = format!("processes are scheduled as all others, since the system refuses {what}");
+            tempos_abi::export::log(LogLevel::WARNING, "spawn", &sentence);
+            Scheduling { policy: 0, priority: 0, nice: 0, cpus: wanted.cpus }
+        }
     }
 }
 

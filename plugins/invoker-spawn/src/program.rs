@@ -5,6 +5,8 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 
+use tempos_abi::invoker::Scheduling;
+
 use crate::environment::Variables;
 use crate::limits::{self, Limits};
 use crate::process::Process;
@@ -46,6 +48,7 @@ pub struct Program {
     arguments: Vec<CString>,
     environment: Vec<CString>,
     limits: Limits,
+    real_time: Option<Scheduling>,
 }
 
 impl Program {
@@ -53,7 +56,16 @@ impl Program {
     /// soon as it was started. Texts with a zero byte are cut there.
     pub fn new(path: CString, arguments: &[String], environment: &[String], limits: Limits) -> Self {
         let texts = |list: &[String]| list.iter().map(|text| text_of(text)).collect();
-        Program { path, arguments: texts(arguments), environment: texts(environment), limits }
+        let (arguments, environment) = (texts(arguments), texts(environment));
+        Program { path, arguments, environment, limits, real_time: None }
+    }
+
+    /// The same, but where that is a real-time scheduling it is given to the process by itself instead of coming
+    /// from the thread that starts it (see [`crate::spawner::Nature`]).
+    #[must_use]
+    pub fn scheduled(mut self, scheduling: Scheduling) -> Self {
+        self.real_time = (scheduling.policy != 0).then_some(scheduling);
+        self
     }
 
     /// Starts it: its own process group, default signals, none blocked.
@@ -65,7 +77,7 @@ impl Program {
         let own = self.environment.iter().map(|text| text.as_ptr());
         let environment = pointers(own.chain(variables.into_iter().flat_map(Variables::texts)));
         let actions = Actions::new(stdio)?;
-        let attributes = Attributes::new()?;
+        let attributes = Attributes::new(self.real_time)?;
         let mut pid = 0;
         // SAFETY: path and lists are texts and end with a null; actions and attributes were initialised.
         let refused = unsafe {
@@ -154,10 +166,11 @@ impl Drop for Actions {
 struct Attributes(MaybeUninit<libc::posix_spawnattr_t>);
 
 impl Attributes {
-    fn new() -> io::Result<Self> {
+    fn new(real_time: Option<Scheduling>) -> io::Result<Self> {
         let mut attributes = Attributes(MaybeUninit::uninit());
         let this = attributes.0.as_mut_ptr();
-        let flags = libc::POSIX_SPAWN_SETPGROUP | libc::POSIX_SPAWN_SETSIGDEF | libc::POSIX_SPAWN_SETSIGMASK;
+        let mut flags =
+            libc::POSIX_SPAWN_SETPGROUP | libc::POSIX_SPAWN_SETSIGDEF | libc::POSIX_SPAWN_SETSIGMASK;
         // SAFETY: the memory is this struct's own; both sets are initialised before they are read.
         unsafe {
             check(libc::posix_spawnattr_init(this))?;
@@ -167,6 +180,12 @@ impl Attributes {
             check(libc::posix_spawnattr_setsigdefault(this, all.as_ptr()))?;
             check(libc::posix_spawnattr_setsigmask(this, none.as_ptr()))?;
             check(libc::posix_spawnattr_setpgroup(this, 0))?;
+            if let Some(Scheduling { policy, priority, .. }) = real_time {
+                let parameter = libc::sched_param { sched_priority: priority.into() };
+                check(libc::posix_spawnattr_setschedpolicy(this, policy.into()))?;
+                check(libc::posix_spawnattr_setschedparam(this, &raw const parameter))?;
+                flags |= libc::POSIX_SPAWN_SETSCHEDULER;
+            }
             check(libc::posix_spawnattr_setflags(this, flags as _))?;
         }
         Ok(attributes)

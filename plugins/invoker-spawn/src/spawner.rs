@@ -20,6 +20,8 @@ use crate::process::Process;
 use crate::program::{Program, Stdio};
 use crate::scheduling;
 
+/// The highest real-time priority (sched(7)).
+const PRIORITY_MAX: u8 = 99;
 const STACK_BYTES: usize = 256 * 1024;
 
 /// What a process is started with.
@@ -76,6 +78,9 @@ pub struct Spawner {
 }
 
 /// What the thread is to be: its level's scheduling, and whether its children may gain privileges.
+///
+/// Under a real-time policy it is one step above: a child that never sleeps, on the thread's own CPU and of its own
+/// priority, would keep it from giving the child its limits, and then nothing would end the child.
 #[derive(Clone, Copy, Debug)]
 pub struct Nature {
     /// The level's.
@@ -87,9 +92,11 @@ pub struct Nature {
 impl Nature {
     /// Makes the calling thread so. What the system refuses is logged.
     pub fn assume(&self, function: &str) {
-        if let Err(what) = scheduling::apply(&self.scheduling) {
+        let mut own = self.scheduling;
+        own.priority = if own.policy == 0 { 0 } else { (own.priority + 1).min(PRIORITY_MAX) };
+        if let Err(what) = scheduling::apply(&own) {
             let sentence =
-                format!("function of workflow \"{function}\": its processes do without the level's {what}");
+                format!("function of workflow \"{function}\": its processes go without the level's {what}");
             tempos_abi::export::log(LogLevel::WARNING, "spawn", &sentence);
         }
         if self.no_new_privs {
