@@ -1,6 +1,7 @@
 //! A resident worker: its process, its pipes, and one exchange of frames at a time.
 
-use std::io;
+use std::fmt::Write as _;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,8 +15,10 @@ use crate::process::{Ended, Process};
 use crate::program::{Program, Stdio};
 use crate::running::Running;
 use crate::tail::Tail;
-use crate::verdict::{self, Memory, explain};
+use crate::verdict::{self, Memory, Sentence, explain};
 
+/// How often the memory of a worker is looked at while it works: when it has ended, nobody can tell any more.
+const SAMPLE_NS: u64 = 2_000_000;
 const BUFFER_BYTES: usize = 4096;
 /// How long a worker that has closed its pipes is given to end, so that its end can be told.
 const END_NS: u64 = 20_000_000;
@@ -39,6 +42,9 @@ pub struct Instance {
     pub idle_since_ns: u64,
     buffer: Box<[u8; BUFFER_BYTES]>,
     filled: usize,
+    /// Whether its memory is bounded, and the most that it was seen to have in the event under way.
+    bounded: bool,
+    resident_bytes: u64,
 }
 
 /// Why an exchange cannot go on, and the worker with it.
@@ -94,6 +100,8 @@ impl Instance {
             idle_since_ns: 0,
             buffer: Box::new([0; BUFFER_BYTES]),
             filled: 0,
+            bounded: false,
+            resident_bytes: 0,
         })
     }
 
@@ -144,6 +152,14 @@ impl Instance {
         }
     }
 
+    /// Whether it lives and has said nothing since its last answer.
+    pub fn is_at_rest(&self) -> bool {
+        let mut descriptors =
+            [polled(self.answers.as_raw_fd(), libc::POLLIN), polled(self.process.handle(), libc::POLLIN)];
+        // SAFETY: a live array of two.
+        unsafe { libc::poll(descriptors.as_mut_ptr(), 2, 0) == 0 }
+    }
+
     /// Has it work on an event. It comes back where it can take another one. Allocates nothing.
     pub fn exchange(
         mut self,
@@ -155,6 +171,8 @@ impl Instance {
     ) -> (Outcome, Option<Self>) {
         self.calls += 1;
         self.filled = 0;
+        self.bounded = memory.limit_bytes > 0;
+        self.resident_bytes = 0;
         self.tail.clear();
         running.enter(self.group());
         let head = frame::event_head(event, self.calls, deadline_ns);
@@ -291,7 +309,11 @@ impl Instance {
                 polled(self.errors.as_raw_fd(), libc::POLLIN),
                 polled(to_send, libc::POLLOUT),
             ];
-            wait(&mut descriptors, until_ns);
+            let look = if self.bounded { now_ns() + SAMPLE_NS } else { until_ns };
+            let look = if until_ns == 0 { look } else { look.min(until_ns) };
+            if !wait(&mut descriptors, look) && self.bounded {
+                self.resident_bytes = self.resident_bytes.max(resident_bytes(self.group()));
+            }
             let [answers, process, errors, _] = descriptors.map(|entry| entry.revents);
             if answers & libc::POLLIN != 0 {
                 return Ok(());
@@ -350,7 +372,7 @@ impl Instance {
             Some(ended) if by_itself && ended.signal == libc::SIGKILL && late() => stopped(output),
             Some(ended) if by_itself && (ended.code != Some(0)) => {
                 // What it touched in its whole life says nothing of this event.
-                let ended = Ended { touched_bytes: 0, ..ended };
+                let ended = Ended { touched_bytes: self.resident_bytes, ..ended };
                 match verdict::of_bad_end(&ended, &self.tail, memory, output) {
                     outcome if outcome.0 > 0 => Outcome::CRASHED,
                     outcome => outcome,
@@ -403,6 +425,16 @@ impl Sending<'_> {
             _ => Err(Broken::Closed("it closed its input")),
         }
     }
+}
+
+/// What a process has in memory now (proc(5), statm); 0 where it has gone.
+fn resident_bytes(pid: i32) -> u64 {
+    let mut path = Sentence::new();
+    let _ = write!(path, "/proc/{pid}/statm");
+    let mut text = [0; 128];
+    let read = std::fs::File::open(path.text()).and_then(|mut file| file.read(&mut text)).unwrap_or(0);
+    let fields = std::str::from_utf8(&text[..read]).unwrap_or("");
+    fields.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
 }
 
 /// Reads once; 0 where there is nothing yet.

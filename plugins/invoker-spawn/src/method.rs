@@ -111,11 +111,11 @@ fn granted(wanted: Scheduling) -> Scheduling {
         return wanted;
     }
     // A thread of its own asks for it, and ends.
-    let asked = std::thread::spawn(move || scheduling::apply(&wanted));
-    match asked.join() {
-        Ok(Ok(())) => wanted,
+    let asked = std::thread::Builder::new().spawn(move || scheduling::apply(&wanted));
+    match asked.map(std::thread::JoinHandle::join) {
+        Ok(Ok(Ok(()))) => wanted,
         refused => {
-            let what = refused.ok().and_then(Result::err).unwrap_or_default();
+            let what = refused.ok().and_then(Result::ok).and_then(Result::err).unwrap_or_default();
             let sentence = format!("processes are scheduled as all others, since the system refuses {what}");
             tempos_abi::export::log(LogLevel::WARNING, "spawn", &sentence);
             Scheduling { policy: 0, priority: 0, nice: 0, cpus: wanted.cpus }

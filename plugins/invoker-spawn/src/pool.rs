@@ -177,7 +177,8 @@ impl Pool {
         let shared = &self.shared;
         let mut state = locked(&shared.state);
         state.size.least = instances.min(state.size.most);
-        let until = now_ns() + state.size.start_within_ns;
+        // A start that takes too long is given up there, and is a failure here then.
+        let until = now_ns() + 2 * state.size.start_within_ns;
         let failures = state.failures;
         shared.bell.notify_one();
         while state.alive - state.being_started < state.size.least && state.failures <= failures {

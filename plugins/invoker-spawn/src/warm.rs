@@ -39,9 +39,17 @@ impl Warm {
             return Outcome::NOT_STARTED;
         };
         running.begin();
-        let instance = match self.pool.take(context.deadline_ns) {
-            Ok(instance) => instance,
-            Err(deadline) => return self.none(deadline, output),
+        let instance = loop {
+            match self.pool.take(context.deadline_ns) {
+                Ok(instance) if instance.is_at_rest() => break instance,
+                // It ended, or spoke without being asked: no event is given to it. The pause between starts
+                // bounds how often that can be.
+                Ok(_) => {
+                    self.counters.crashed.add(1);
+                    self.pool.lost(false);
+                }
+                Err(deadline) => return self.none(deadline, output),
+            }
         };
         let (outcome, instance) = instance.exchange(event, output, context.deadline_ns, running, self.memory);
         match instance {

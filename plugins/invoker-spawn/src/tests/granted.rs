@@ -125,7 +125,7 @@ fn the_user_is_another_with_its_own_groups() {
 #[test]
 fn system_calls_that_no_function_needs_are_refused() {
     let folder = Folder::new();
-    let source = "#include <stdio.h>\n#include <errno.h>\n#include <unistd.h>\n#include <sys/syscall.h>\n\
+    let source = "#define _GNU_SOURCE\n#include <stdio.h>\n#include <errno.h>\n#include <unistd.h>\n#include <sys/syscall.h>\n\
                   #include <sys/ptrace.h>\n#include <sys/mount.h>\n#include <sched.h>\n\
                   int main(void) { int a = ptrace(PTRACE_TRACEME, 0, 0, 0) == -1 && errno == EPERM;\n\
                   int b = unshare(CLONE_NEWNS) == -1 && errno == EPERM;\n\

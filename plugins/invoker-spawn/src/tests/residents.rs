@@ -63,7 +63,9 @@ int main(int argc, char **argv)
         case 's': raise(SIGSEGV); break;
         case 'w': answer(head.call + 1, 0, "", "", 0); break;
         case 'g': memset(more, 'g', 100); put(more, 100); break;
-        case '2': answer(head.call, 0, "", "twice", 5); answer(head.call, 0, "", "twice", 5); break;
+        case '2': memcpy(more, (uint64_t[]){ (uint64_t)20 << 0, head.call, 0 }, 24); put(more, 30); break;
+        case 'a': answer(head.call, 0, "", "first", 5); answer(head.call, 0, "", "again", 5); break;
+        case 'i': answer(head.call, 0, "", "idle", 4); return 0;
         case 't': answer(head.call, 0, "", more, 5000); break;
         case 'c': close(0); close(1); for (;;) pause();
         case 'l': for (;;) { }
@@ -150,6 +152,19 @@ fn each_end_of_a_worker_is_told_as_what_it_was_and_another_takes_its_place() {
     function.retire(0);
     drop(function);
     assert_eq!(children_of(&file), [0; 0]);
+}
+
+#[test]
+fn a_worker_that_ends_or_speaks_between_events_costs_none() {
+    let folder = Folder::new();
+    let function = warm(&worker(&folder), |spec| spec.concurrency = 1);
+    for (letter, answer) in [(&b"i"[..], "idle"), (b"a", "first")] {
+        for _ in 0..5 {
+            assert_eq!(invoke(&function, letter).text(), answer);
+            std::thread::sleep(Duration::from_millis(50));
+            assert_eq!(invoke(&function, b"e").text(), "e");
+        }
+    }
 }
 
 #[test]

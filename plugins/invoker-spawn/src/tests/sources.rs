@@ -92,7 +92,7 @@ fn python_in_every_mode() {
         assert_eq!(calls, expected, "{mode}");
         assert_eq!(say("none"), (Outcome::DONE, String::new()), "{mode}");
         assert_eq!(say("number").0, Outcome::BAD_OUTPUT, "{mode}");
-        let failed = "Failure: no such bearing (function.py, line 22)";
+        let failed = "Failure: no such bearing (function.py, line 21)";
         assert_eq!(say("raise"), (Outcome::failed(7), failed.into()), "{mode}");
         assert_eq!(say("value").0, Outcome::failed(1), "{mode}");
         assert_eq!(say("exit").0, Outcome::CRASHED, "{mode}");
