@@ -131,8 +131,7 @@ fn bare() {
 }
 
 fn prepare(file: &Path, options: &[(&str, &str)]) -> Option<FunctionBox> {
-    let plugin: PathBuf =
-        std::env::current_exe().ok()?.ancestors().nth(2)?.join("libtempos_invoker_spawn.so");
+    let plugin: PathBuf = std::env::current_exe().ok()?.with_file_name("libtempos_invoker_spawn.so");
     let module = loader::load(&plugin).unwrap_or_else(|(sentence, _)| panic!("{sentence}"));
     let ROption::RSome(factory) = module.invocation_method() else { panic!("no method") };
     let RResult::ROk(method) = factory() else { panic!("no method") };

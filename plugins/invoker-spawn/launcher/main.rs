@@ -154,8 +154,7 @@ fn limit(text: &[u8]) {
     done(call(number::PRLIMIT, [0, resource, both.as_ptr() as usize, 0, 0]), "may not set a limit");
 }
 
-/// Leaves the namespaces of the node. With one for processes the rest goes on in a child, the first process of
-/// it: when that ends, so does everything that it has started.
+/// Leaves the namespaces of the node. With one for processes the rest goes on in a child.
 fn namespaces(flags: usize) {
     done(call(number::UNSHARE, [flags, 0, 0, 0, 0]), "may not have new namespaces");
     let empty = c"".as_ptr() as usize;
@@ -168,29 +167,67 @@ fn namespaces(flags: usize) {
         );
     }
     if flags & CLONE_NEWPID != 0 {
+        first_process(flags & CLONE_NEWNS != 0);
+    }
+}
+
+/// Goes on in the second process of a new namespace. The first one only waits for it: the kernel keeps signals from
+/// a first process, and a function that raises one is to end by it. This process waits for both.
+fn first_process(mounts: bool) {
+    const PR_SET_PDEATHSIG: usize = 1;
+    let mut pipe = [0i32; 2];
+    done(call(number::PIPE2, [pipe.as_mut_ptr() as usize, system::O_CLOEXEC, 0, 0, 0]), "cannot make a pipe");
+    let [reading, writing] = pipe.map(|descriptor| descriptor as usize);
+    let close = |descriptor: usize| call(number::CLOSE, [descriptor, 0, 0, 0, 0]);
+    let fork = || {
         let child = call(number::CLONE, [SIGCHLD, 0, 0, 0, 0]);
-        done(child, "cannot start the first process of its namespace");
-        if child.0 != 0 {
-            wait_for(child.0 as usize);
+        done(child, "cannot start a process in its namespace");
+        child.0 as usize
+    };
+    let first = fork();
+    if first != 0 {
+        close(writing);
+        let mut status = wait_for(first);
+        // What the first process tells of the second; nothing where it was killed itself.
+        call(number::READ, [reading, &raw mut status as usize, 4, 0, 0]);
+        end_as(status);
+    }
+    call(number::PRCTL, [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
+    close(reading);
+    if mounts {
+        const MS_NOSUID_NODEV_NOEXEC: usize = 2 | 4 | 8;
+        let (kind, place) = (c"proc".as_ptr() as usize, c"/proc".as_ptr() as usize);
+        let mounted = call(number::MOUNT, [kind, place, kind, MS_NOSUID_NODEV_NOEXEC, 0]);
+        done(mounted, "cannot mount its own /proc");
+    }
+    let second = fork();
+    if second != 0 {
+        let status = wait_for(second);
+        call(number::WRITE, [writing, &raw const status as usize, 4, 0, 0]);
+        // With the first process ends everything in the namespace.
+        system::exit(0);
+    }
+    close(writing);
+}
+
+/// Waits for a child, and reaps all others that end before it.
+fn wait_for(child: usize) -> i32 {
+    const EINTR: isize = -4;
+    const ANY: usize = usize::MAX;
+    loop {
+        let mut status = 0i32;
+        let ended = call(number::WAIT4, [ANY, &raw mut status as usize, 0, 0, 0]).0;
+        if ended == child as isize {
+            return status;
         }
-        const PR_SET_PDEATHSIG: usize = 1;
-        call(number::PRCTL, [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]);
-        if flags & CLONE_NEWNS != 0 {
-            const MS_NOSUID_NODEV_NOEXEC: usize = 2 | 4 | 8;
-            let (kind, place) = (c"proc".as_ptr() as usize, c"/proc".as_ptr() as usize);
-            done(
-                call(number::MOUNT, [kind, place, kind, MS_NOSUID_NODEV_NOEXEC, 0]),
-                "cannot mount its own /proc",
-            );
+        if ended < 0 && ended != EINTR {
+            return 0xff00;
         }
     }
 }
 
-/// Ends as the child ends.
-fn wait_for(child: usize) -> ! {
-    const EINTR: isize = -4;
-    let mut status = 0i32;
-    while call(number::WAIT4, [child, &raw mut status as usize, 0, 0, 0]).0 == EINTR {}
+/// Ends as a child has ended.
+fn end_as(status: i32) -> ! {
     let signal = status & 0x7f;
     if signal != 0 {
         let own = call(number::GETPID, [0; 5]).0 as usize;

@@ -29,6 +29,7 @@ pub mod number {
     pub const EXIT_GROUP: usize = 231;
     pub const OPENAT: usize = 257;
     pub const UNSHARE: usize = 272;
+    pub const PIPE2: usize = 293;
     pub const PRLIMIT: usize = 302;
 }
 
@@ -37,6 +38,7 @@ pub mod number {
     pub const MOUNT: usize = 40;
     pub const OPENAT: usize = 56;
     pub const CLOSE: usize = 57;
+    pub const PIPE2: usize = 59;
     pub const READ: usize = 63;
     pub const WRITE: usize = 64;
     pub const EXIT_GROUP: usize = 94;

@@ -184,7 +184,10 @@ fn in_namespaces_of_its_own_it_sees_itself_alone_and_nothing_outlives_it() {
     assert_eq!((result.outcome, result.output.as_deref()), (Outcome::failed(3), None), "{result:?}");
     let body = body.replace("; exit 3", "; exit 0");
     let result = invoke(&prepare(&spec(&folder.script(&body), &namespaces)), b"");
-    assert!(result.text().starts_with("1\n"), "{result:?}");
+    assert!(result.text().starts_with("2\n"), "{result:?}");
+    let raises = prepare(&spec(&folder.script("kill -ABRT $$"), &namespaces));
+    let result = invoke(&raises, b"");
+    assert_eq!((result.outcome, &result.said[..]), (Outcome::CRASHED, "it was ended by signal 6 (SIGABRT)"));
     let crash = prepare(&spec(&folder.program("int main(void) { return *(volatile int *)0; }"), &namespaces));
     assert_eq!(invoke(&crash, b"").outcome, Outcome::CRASHED);
     // A daemon that left its group and its session.
