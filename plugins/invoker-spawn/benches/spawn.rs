@@ -68,13 +68,14 @@ fn main() {
     assert!(built.expect("cc runs").success());
     let python = place("function.py", "def handle(event):\n    return event.payload\n");
     let javascript = place("function.js", "exports.handle = (event) => event.payload;\n");
+    let plugin = build();
     let truth = Path::new("/bin/true");
-    let each = prepare(truth, &[]);
-    let launched = prepare(truth, &[("seccomp", "basic"), ("user", "nobody")]);
-    let native = prepare(&worker, &[("mode", "warm")]);
+    let each = prepare(&plugin, truth, &[]);
+    let launched = prepare(&plugin, truth, &[("seccomp", "basic"), ("user", "nobody")]);
+    let native = prepare(&plugin, &worker, &[("mode", "warm")]);
     let python = [("warm python", "warm"), ("zygote python", "zygote")]
-        .map(|(name, mode)| (name, prepare(&python, &[("mode", mode), ("runtime", "python")])));
-    let node = prepare(&javascript, &[("mode", "warm"), ("runtime", "javascript")]);
+        .map(|(name, mode)| (name, prepare(&plugin, &python, &[("mode", mode), ("runtime", "python")])));
+    let node = prepare(&plugin, &javascript, &[("mode", "warm"), ("runtime", "javascript")]);
     let way = |name, function: &'static FunctionBox| Way {
         name,
         once: Box::new(move || invoke(function)),
@@ -114,6 +115,17 @@ fn main() {
     }
 }
 
+/// The plugin as it is delivered: cargo builds no `cdylib` for a bench by itself.
+fn build() -> PathBuf {
+    let bench = std::env::current_exe().expect("a running bench has a path");
+    let folder = bench.ancestors().nth(2).expect("a bench lies in PROFILE/deps");
+    let target = folder.parent().expect("a profile's folder lies in the target folder");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--release", "-p", "tempos-invoker-spawn", "--target-dir"]).arg(target);
+    assert!(cargo.status().expect("cargo runs").success());
+    folder.join("libtempos_invoker_spawn.so")
+}
+
 /// posix_spawn(3) of the program, and waitpid(2) until it has ended.
 fn bare() {
     let mut arguments = [c"/bin/true".as_ptr().cast_mut(), std::ptr::null_mut()];
@@ -130,9 +142,8 @@ fn bare() {
     assert_eq!(status, 0);
 }
 
-fn prepare(file: &Path, options: &[(&str, &str)]) -> Option<FunctionBox> {
-    let plugin: PathBuf = std::env::current_exe().ok()?.with_file_name("libtempos_invoker_spawn.so");
-    let module = loader::load(&plugin).unwrap_or_else(|(sentence, _)| panic!("{sentence}"));
+fn prepare(plugin: &Path, file: &Path, options: &[(&str, &str)]) -> Option<FunctionBox> {
+    let module = loader::load(plugin).unwrap_or_else(|(sentence, _)| panic!("{sentence}"));
     let ROption::RSome(factory) = module.invocation_method() else { panic!("no method") };
     let RResult::ROk(method) = factory() else { panic!("no method") };
     let mut table = Options::new();
