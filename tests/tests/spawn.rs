@@ -161,7 +161,7 @@ fn named_after(file: &Path) -> usize {
 fn there_is(program: &str) -> bool {
     let there = Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
     if !there {
-        println!("there is no {program}: skipped");
+        eprintln!("there is no {program}: skipped");
     }
     there
 }

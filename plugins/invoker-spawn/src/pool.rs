@@ -22,7 +22,7 @@ const BACK_OFF_FIRST_NS: u64 = 10_000_000;
 const BACK_OFF_MOST_NS: u64 = 2_000_000_000;
 /// How long a worker that is let go is given to end by itself.
 const END_NS: u64 = 50_000_000;
-/// The longest pause of the thread.
+/// The longest pause of the thread where workers may become idle for too long.
 const PAUSE_NS: u64 = 1_000_000_000;
 
 /// How many workers, and for how long.
@@ -303,8 +303,13 @@ impl Shared {
                 continue;
             }
             let until = if wanted { next.min(state.not_before_ns) } else { next };
-            let time = Duration::from_nanos(until.saturating_sub(now).min(PAUSE_NS));
-            state = self.bell.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0;
+            state = if until == u64::MAX && state.size.idle_ns == 0 {
+                self.bell.wait(state).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                // A worker that comes back does not ring: it is found idle when the pause is over.
+                let time = Duration::from_nanos(until.saturating_sub(now).min(PAUSE_NS));
+                self.bell.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
+            };
         }
     }
 
