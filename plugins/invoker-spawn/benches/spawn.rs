@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tempos_abi::event::{EventView, Output};
 use tempos_abi::invoker::{FunctionBox, FunctionSpec, InvokeContext, Outcome};
@@ -100,6 +100,7 @@ fn main() {
             }
         }
     }
+    let stops = stops(&plugin, &folder);
     let _ = fs::remove_dir_all(&folder);
     print_line(&format!("{:<16} {:>10} {:>10} {:>10}   of bare (p50)", "us", "p50", "p99", "max"));
     let mut bare_p50 = 0;
@@ -113,6 +114,44 @@ fn main() {
         let of_bare = at(500) as f64 / bare_p50 as f64;
         print_line(&format!("{name:<16} {p50:>10.1} {p99:>10.1} {max:>10.1}   {of_bare:.3}"));
     }
+    print_line("after the deadline, of a function that loops:");
+    for (name, mut late_ns) in stops {
+        late_ns.sort_unstable();
+        let at = |part: usize| late_ns[(late_ns.len() * part / 1000).min(late_ns.len() - 1)] as f64 / 1000.0;
+        let [p50, p99, max] = [at(500), at(990), at(1000)];
+        print_line(&format!("{name:<16} {p50:>10.1} {p99:>10.1} {max:>10.1}"));
+    }
+}
+
+/// How long after its deadline a function that loops has been ended and reaped.
+fn stops(plugin: &Path, folder: &Path) -> Vec<(&'static str, Vec<u64>)> {
+    const ROUNDS: usize = 200;
+    const DEADLINE: Duration = Duration::from_millis(20);
+    let source = folder.join("loop.c");
+    let text = WORKER.replace("answer.length = 20 + head.payload;", "alarm(5); for (;;) { }");
+    fs::write(&source, &text).expect("written");
+    let (warm, each) = (folder.join("loop-warm"), folder.join("loop-each"));
+    let endless = "#include <unistd.h>\nint main(void) { alarm(5); for (;;) { } }\n";
+    for (program, text) in [(&warm, text.as_str()), (&each, endless)] {
+        fs::write(&source, text).expect("written");
+        assert!(
+            Command::new("cc").args(["-O1", "-o"]).args([program, &source]).status().expect("cc").success()
+        );
+    }
+    let ways =
+        [("each", prepare(plugin, &each, &[])), ("warm native", prepare(plugin, &warm, &[("mode", "warm")]))];
+    ways.into_iter()
+        .filter_map(|(name, function)| Some((name, function?)))
+        .map(|(name, function)| {
+            let late = (0..ROUNDS).map(|_| {
+                let start = Instant::now();
+                let outcome = call(&function, DEADLINE);
+                assert_eq!(outcome.0, Outcome::KILLED, "{}", outcome.1);
+                start.elapsed().saturating_sub(DEADLINE).as_nanos() as u64
+            });
+            (name, late.collect())
+        })
+        .collect()
 }
 
 /// The plugin as it is delivered: cargo builds no `cdylib` for a bench by itself.
@@ -171,6 +210,12 @@ fn prepare(plugin: &Path, file: &Path, options: &[(&str, &str)]) -> Option<Funct
 }
 
 fn invoke(function: &FunctionBox) {
+    let (outcome, said) = call(function, Duration::ZERO);
+    assert_eq!(outcome, Outcome::DONE, "{said}");
+}
+
+/// Calls it, with a deadline where there is one.
+fn call(function: &FunctionBox, within: Duration) -> (Outcome, String) {
     let payload = [7; 256];
     let event = EventView {
         id: 1,
@@ -185,8 +230,17 @@ fn invoke(function: &FunctionBox) {
     };
     let (mut buffer, mut sentence) = ([0; 1024], [0; 256]);
     let mut output = Output::new(&mut buffer, &mut sentence);
-    let context = InvokeContext { worker: 0, flags: 0, deadline_ns: 0, reserved: [0; 2] };
-    assert_eq!(function.invoke(&event, &mut output, &context), Outcome::DONE, "{}", output.explanation());
+    let deadline_ns = if within.is_zero() { 0 } else { now_ns() + within.as_nanos() as u64 };
+    let context = InvokeContext { worker: 0, flags: 0, deadline_ns, reserved: [0; 2] };
+    let outcome = function.invoke(&event, &mut output, &context);
+    (outcome, output.explanation())
+}
+
+fn now_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the struct is live; the clock exists on every Linux.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 #[allow(clippy::print_stdout)] // Figures are what a bench is for.
