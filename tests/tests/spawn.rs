@@ -80,6 +80,10 @@ struct Scene {
 
 /// `call` is what the workflow says beside method and file.
 fn scene(name: &str, content: &str, call: &str) -> Scene {
+    scene_at("strict", name, content, call)
+}
+
+fn scene_at(level: &str, name: &str, content: &str, call: &str) -> Scene {
     let setup = NodeSetup::new().plugins(["adapter-unix", "queue-fifo", "invoker-spawn"]);
     let file = setup.folder().join(name);
     if name.contains('.') {
@@ -93,8 +97,8 @@ fn scene(name: &str, content: &str, call: &str) -> Scene {
     }
     let out = receiver(&setup, "out");
     let lua = format!(
-        "tempos.topic \"raw\" {{ qos = \"strict\", ingress = {{ {} }} }}\n\
-         tempos.topic \"done\" {{ qos = \"strict\", egress = {{ {} }} }}\n\
+        "tempos.topic \"raw\" {{ qos = \"{level}\", ingress = {{ {} }} }}\n\
+         tempos.topic \"done\" {{ qos = \"{level}\", egress = {{ {} }} }}\n\
          tempos.workflow \"it\" {{ from = \"raw\", to = \"done\", call = {{ method = \"spawn\", file = {file:?}, {call} }} }}\n",
         unix(&setup, "in", ""),
         unix(&setup, "out", ""),
