@@ -86,6 +86,21 @@ fn invoker_dlf_passes_with_functions_in_c_and_in_rust() {
     let _ = std::fs::remove_dir_all(&folder);
 }
 
+#[test]
+fn invoker_spawn_passes_with_a_program_and_with_a_source() {
+    passes("tempos-invoker-spawn", &["--function", "/bin/cat"], 16);
+    if !Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        println!("there is no python3: the suite runs with a program alone");
+        return;
+    }
+    let file = std::env::temp_dir().join(format!("tempos-suites-{}.py", std::process::id()));
+    std::fs::write(&file, "def handle(event):\n    return event.payload\n").expect("written");
+    let path = file.display().to_string();
+    let python = ["--function", &path, "--option", "runtime=python", "--option", "mode=warm"];
+    passes("tempos-invoker-spawn", &python, 16);
+    let _ = std::fs::remove_file(&file);
+}
+
 fn in_c(examples: &Path, folder: &Path) -> PathBuf {
     let include = built::workspace().join("abi/include");
     let built = Command::new("cc")

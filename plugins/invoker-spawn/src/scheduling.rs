@@ -1,0 +1,41 @@
+//! Gives the calling thread a level's scheduling; what it starts inherits it.
+
+use std::io;
+
+use tempos_abi::invoker::Scheduling;
+
+/// Applies it as far as the system grants it.
+///
+/// # Errors
+/// What was refused, for a sentence.
+pub fn apply(wanted: &Scheduling) -> Result<(), String> {
+    let refused = |what: String| Err(format!("{what}: {}", io::Error::last_os_error()));
+    let parameter = libc::sched_param { sched_priority: wanted.priority.into() };
+    // SAFETY: 0 is the calling thread; the struct is live. No RESET_ON_FORK: children are to be like it.
+    if unsafe { libc::sched_setscheduler(0, wanted.policy.into(), &raw const parameter) } != 0 {
+        return refused(format!("policy {} with priority {}", wanted.policy, wanted.priority));
+    }
+    // SAFETY: no pointers; 0 is the calling thread.
+    if wanted.policy == 0 && unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, wanted.nice.into()) } != 0 {
+        return refused(format!("nice {}", wanted.nice));
+    }
+    if wanted.cpus != 0 {
+        // SAFETY: all zeros is the empty set; the macro sets bits within it.
+        let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        for cpu in (0..64).filter(|cpu| wanted.cpus & 1 << cpu != 0) {
+            // SAFETY: 64 is below the size of the set.
+            unsafe { libc::CPU_SET(cpu, &mut set) };
+        }
+        // SAFETY: the set is live.
+        if unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) } != 0 {
+            return refused(format!("CPUs {:#b}", wanted.cpus));
+        }
+    }
+    Ok(())
+}
+
+/// What the calling thread starts gains no privileges (prctl(2)); this thread neither.
+pub fn no_new_privileges() {
+    // SAFETY: no pointers. It cannot fail on a kernel since 3.5.
+    unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+}
