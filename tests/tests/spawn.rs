@@ -307,3 +307,18 @@ fn what_cannot_work_is_refused_when_it_is_applied() {
     scene.send("still served");
     assert_eq!(receive(&scene.out), b"still served");
 }
+
+#[test]
+fn a_child_has_its_levels_scheduling() {
+    // Fields 40 and 41 of /proc/PID/stat: real-time priority and policy.
+    let script = "#!/bin/sh\nset -- $(sed 's/.*) //' /proc/$$/stat); shift 37; echo \"$1 $2\"\n";
+    for (level, expected) in [("strict", "40 1\n"), ("best-effort", "0 0\n")] {
+        let scene = scene_at(level, "function.sh", script, "");
+        scene.send("x");
+        let said = String::from_utf8_lossy(&receive(&scene.out)).into_owned();
+        let granted = scene.node.level(level)["Granted"].to_string();
+        // Where the node itself is not granted real time, its functions are not either.
+        let expected = if granted.contains("other") { "0 0\n" } else { expected };
+        assert_eq!(said, expected, "{level}, granted: {granted}");
+    }
+}
