@@ -10,7 +10,7 @@ use wasmtime::component::{
 };
 
 use crate::engine::Machine;
-use crate::fault::{Fault, cause};
+use crate::fault::{Fault, cause, whole};
 use crate::guest::Guest;
 use crate::journal::{LINE_BYTES_MAX, severity};
 use crate::program::Program;
@@ -133,7 +133,7 @@ impl ComponentProgram {
             ));
         };
         let ready = machine.components.instantiate_pre(component).map_err(|error| {
-            format!("an import of it is not there: {}; it may import {HOST} and WASI 0.2", cause(&error))
+            format!("an import of it is not there: {}; it may import {HOST} and WASI 0.2", whole(&error))
         })?;
         Ok(ComponentProgram { ready, handle, waits })
     }

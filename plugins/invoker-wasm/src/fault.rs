@@ -105,6 +105,11 @@ pub fn cause(error: &wasmtime::Error) -> String {
     whole.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason is given").to_owned()
 }
 
+/// An error with all that led to it, on one line.
+pub fn whole(error: &wasmtime::Error) -> String {
+    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// The name of the guest's function in which it happened, where the file has names.
 fn place_of(error: &wasmtime::Error) -> Option<String> {
     let frames = error.downcast_ref::<wasmtime::WasmBacktrace>()?.frames();
