@@ -85,17 +85,17 @@ impl Fault {
                 ),
             };
         }
-        let what = match error.downcast_ref::<Trap>() {
-            Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
-            None => cause(error),
-        };
-        let outcome = match (error.downcast_ref::<Trap>(), starting) {
-            // Not even its own start ran: there was no room for it.
-            (None, true) => Outcome::NOT_STARTED,
-            _ => Outcome::CRASHED,
-        };
         let place = place_of(error).map_or(String::new(), |name| format!(" in {name}"));
-        (outcome, format!("it trapped{while_starting}: {what}{place}"))
+        match error.downcast_ref::<Trap>() {
+            Some(trap) => {
+                let what = trap.to_string();
+                let what = what.trim_start_matches("wasm trap: ");
+                (Outcome::CRASHED, format!("it trapped{while_starting}: {what}{place}"))
+            }
+            // Not even its own start ran: there was no room for it, for example.
+            None if starting => (Outcome::NOT_STARTED, format!("it could not be started: {}", cause(error))),
+            None => (Outcome::CRASHED, format!("it trapped: {}{place}", cause(error))),
+        }
     }
 }
 

@@ -41,7 +41,8 @@ pub struct Guest {
     memory_bytes: usize,
     table_elements: usize,
     lent: Lent,
-    wasi: Option<WasiP1Ctx>,
+    /// Boxed: most guests never look, and a store is moved.
+    wasi: Option<Box<WasiP1Ctx>>,
 }
 
 /// The event and the output of the invocation under way.
@@ -109,7 +110,7 @@ impl Guest {
     /// What it may see through WASI, made when it first looks.
     pub fn wasi(&mut self) -> &mut WasiP1Ctx {
         let (sandbox, journal) = (&self.shared.sandbox, &self.shared.journal);
-        self.wasi.get_or_insert_with(|| sandbox.open(journal))
+        self.wasi.get_or_insert_with(|| Box::new(sandbox.open(journal)))
     }
 }
 

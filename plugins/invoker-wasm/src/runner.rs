@@ -5,6 +5,8 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 use std::time::Duration;
 
 use tempos_abi::counters::FunctionCounters;
@@ -14,7 +16,6 @@ use tempos_abi::host::LogLevel;
 use tempos_abi::invoker::{Instances, InvokeContext, Outcome};
 use tempos_abi::std_types::RArc;
 use tokio::runtime::Runtime;
-use tokio::time::{Instant, timeout_at};
 use wasmtime::Store;
 
 use crate::clock::now_ns;
@@ -273,7 +274,8 @@ impl<P: Program> Runner<P> {
         tell(output, fault, circumstances)
     }
 
-    /// Runs a guest that may wait, until it ends, its deadline is past, or it was cancelled.
+    /// Runs a guest that may wait, until it ends, its deadline is past, or it was cancelled. The calling thread
+    /// sleeps by itself meanwhile, so that the deadline is kept by a thread of the level's own priority.
     fn wait<T>(
         &self,
         executor: &Runtime,
@@ -281,20 +283,20 @@ impl<P: Program> Runner<P> {
         place: usize,
         guest: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
-        executor.block_on(async {
-            let mut guest = pin!(guest);
+        let _entered = executor.enter();
+        let mut guest = pin!(guest);
+        WAKER.with(|waker| {
+            let mut context = Context::from_waker(waker);
             loop {
-                let now = now_ns();
-                let deadline_ns = if deadline_ns == 0 { u64::MAX } else { deadline_ns };
-                let longest = deadline_ns.saturating_sub(now).min(ASK_NS);
-                if let Ok(answer) =
-                    timeout_at(Instant::now() + Duration::from_nanos(longest), &mut guest).await
-                {
+                if let Poll::Ready(answer) = guest.as_mut().poll(&mut context) {
                     return answer;
                 }
-                if self.shared.deadlines.is_over(place, now_ns()) {
+                let now = now_ns();
+                if self.shared.deadlines.is_over(place, now) {
                     return Err(Fault::Late);
                 }
+                let left_ns = if deadline_ns == 0 { ASK_NS } else { deadline_ns.saturating_sub(now) };
+                std::thread::park_timeout(Duration::from_nanos(left_ns.min(ASK_NS)));
             }
         })
     }
@@ -341,6 +343,19 @@ impl<P: Program> Chore for Runner<P> {
         }
         self.fill(least);
         self.counters.warm.set(self.shelf.len().into());
+    }
+}
+
+thread_local! {
+    static WAKER: Waker = Waker::from(Arc::new(Sleeper(std::thread::current())));
+}
+
+/// A thread that sleeps while its guest waits.
+struct Sleeper(Thread);
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 

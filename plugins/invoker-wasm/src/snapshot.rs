@@ -9,7 +9,9 @@ use std::{sync::Arc, time::Duration};
 #[cfg(feature = "compiler")]
 use wasmparser::{Parser, Payload};
 #[cfg(feature = "compiler")]
-use wasmtime_wizer::Wizer;
+use wasmtime::{Instance, Module, Store, Val};
+#[cfg(feature = "compiler")]
+use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
 
 #[cfg(feature = "compiler")]
 use crate::clock::now_ns;
@@ -53,14 +55,8 @@ pub fn snapshot(
     crate::watchdog::WATCHDOG.notice();
     // Metered or not, it may take what it needs within the time.
     let taken = machine.store(Guest::new(Arc::clone(shared), place), u64::MAX).map(|mut store| {
-        let mut wizer = Wizer::new();
-        wizer.init_func(start);
-        executor.block_on(async {
-            let run = wizer.run(&mut store, bytes, async |store, module| {
-                machine.modules.instantiate_async(store, module).await
-            });
-            tokio::time::timeout(LIMIT, run).await
-        })
+        let taken = take(machine, &mut store, start, bytes);
+        executor.block_on(async { tokio::time::timeout(LIMIT, taken).await })
     });
     shared.deadlines.end(place);
     match taken {
@@ -71,6 +67,59 @@ pub fn snapshot(
         Ok(Err(_)) => {
             Err(format!("no snapshot can be taken: {start} takes longer than {} s", LIMIT.as_secs()))
         }
+    }
+}
+
+/// Starts the module, with its inner state exported, and writes what it has become.
+#[cfg(feature = "compiler")]
+async fn take(
+    machine: &Machine,
+    store: &mut Store<Guest>,
+    start: &str,
+    bytes: &[u8],
+) -> wasmtime::Result<Vec<u8>> {
+    let mut wizer = Wizer::new();
+    wizer.init_func(start);
+    let (context, open) = wizer.instrument(bytes)?;
+    let module = Module::new(&machine.engine, open)?;
+    let instance = machine.modules.instantiate_async(&mut *store, &module).await?;
+    // A reactor's own start goes before the one that is there for this.
+    let own = instance.get_export(&mut *store, "_initialize").is_some().then_some("_initialize");
+    for name in own.into_iter().chain((own != Some(start)).then_some(start)) {
+        instance.get_typed_func::<(), ()>(&mut *store, name)?.call_async(&mut *store, ()).await?;
+    }
+    wizer.snapshot(&context, &mut Started { store, instance }).await
+}
+
+/// A started instance, read by Wizer: it asks for globals and memories that it has exported itself.
+#[cfg(feature = "compiler")]
+struct Started<'a> {
+    store: &'a mut Store<Guest>,
+    instance: Instance,
+}
+
+#[cfg(feature = "compiler")]
+impl InstanceState for Started<'_> {
+    async fn global_get(&mut self, name: &str, ty: ValType) -> SnapshotVal {
+        let global = self.instance.get_global(&mut *self.store, name);
+        match (global.map(|global| global.get(&mut *self.store)), ty) {
+            (Some(Val::I32(value)), _) => SnapshotVal::I32(value),
+            (Some(Val::I64(value)), _) => SnapshotVal::I64(value),
+            (Some(Val::F32(bits)), _) => SnapshotVal::F32(bits),
+            (Some(Val::F64(bits)), _) => SnapshotVal::F64(bits),
+            (Some(Val::V128(value)), _) => SnapshotVal::V128(value.as_u128()),
+            // Globals of reference types are refused before: these are never asked for.
+            (_, ValType::I64) => SnapshotVal::I64(0),
+            (_, ValType::F32) => SnapshotVal::F32(0),
+            (_, ValType::F64) => SnapshotVal::F64(0),
+            (_, ValType::V128) => SnapshotVal::V128(0),
+            _ => SnapshotVal::I32(0),
+        }
+    }
+
+    async fn memory_contents(&mut self, name: &str, contents: impl FnOnce(&[u8]) + Send) {
+        let memory = self.instance.get_memory(&mut *self.store, name);
+        contents(memory.map_or(&[], |memory| memory.data(&*self.store)));
     }
 }
 
