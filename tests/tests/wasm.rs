@@ -108,7 +108,7 @@ fn an_endless_loop_is_stopped_at_its_deadline_and_the_next_event_is_served() {
             scene.fails(b"i", "killed", "it was stopped at its deadline");
         }
         let workflow = scene.node.workflow("guest");
-        assert_eq!(workflow["State"], "running", "{workflow:#}");
+        assert_eq!(workflow["State"], "started", "{workflow:#}");
     }
 }
 
