@@ -228,6 +228,29 @@ fn what_was_compiled_is_found_again_by_the_next_node() {
     assert_ne!(entries(), before);
 }
 
+#[test]
+fn a_guest_that_waits_is_left_at_its_deadline_and_sees_nothing_that_is_not_granted() {
+    for more in ["", ", instances = \"reuse\"", ", snapshot = true"] {
+        let scene = Scene::start("waits", &format!(", deadline = \"50ms\"{more}"));
+        assert_eq!(scene.answer(b"?"), b"1", "it was initialized");
+        for round in 1..=5 {
+            scene.send(b"p");
+            eventually("it to be stopped", || (scene.count("killed") == round).then_some(()));
+            assert_eq!(scene.answer(b"e"), b"0", "there is no variable");
+            assert_eq!(scene.answer(b"o"), b"1", "there is no file");
+        }
+        let said = eventually("the signals", || {
+            let said = scene.signals.named("FunctionFailed");
+            (said.len() == 5).then_some(said)
+        });
+        assert!(said.iter().all(|arguments| arguments[2].to_string().contains("it was waiting")), "{said:?}");
+        scene.send(b"x");
+        eventually("its own end to be counted", || (scene.count("failed") == 1).then_some(()));
+        scene.send(b"s");
+        scene.node.wait_for_log("workflow \"guest\" says: and another");
+    }
+}
+
 /// The pool of instances is address space, not memory: it must not be faulted in, nor locked.
 #[test]
 fn the_pool_takes_address_space_and_not_memory() {
