@@ -139,12 +139,14 @@ impl<P: Program> Runner<P> {
         match answer {
             Ok(outcome) => {
                 self.put_back(running, context.worker);
-                if outcome == Outcome::DONE && output.overflowed() {
+                // Whatever it made of that.
+                if output.overflowed() {
                     return Outcome::OUTPUT_TOO_LARGE;
                 }
                 let late = context.deadline_ns != 0 && now_ns() > context.deadline_ns;
                 if late && outcome == Outcome::DONE { Outcome::LATE } else { outcome }
             }
+            Err(Fault::Contract(_)) if output.overflowed() => Outcome::OUTPUT_TOO_LARGE,
             Err(fault) => {
                 let circumstances = self.circumstances(running.store.data(), false);
                 drop(running);
