@@ -92,8 +92,8 @@ fn main() {
     let mut out = std::io::stdout();
     let _ = writeln!(
         out,
-        "{:<22} {:<22} {:>9} {:>9} {:>9} {:>7}\n{}",
-        "µs for an event", "", "p50", "p99", "max", "p50 of", "64 bytes in and out"
+        "{:<45} {:>9} {:>9} {:>9} {:>7}",
+        "µs for an event, 64 bytes in and out", "p50", "p99", "max", "ratio"
     );
     compare("module", PROBE, &HandModule::new(PROBE, false), events);
     compare("module with WASI", WITH_WASI, &HandModule::new(WITH_WASI, true), events);
