@@ -107,6 +107,12 @@ impl Config {
                 .ok()
                 .filter(|fuel| *fuel <= 1 << 62)
                 .ok_or_else(|| format!("fuel = {fuel} is not within 0 to 2^62"))?;
+            let cache = spec.options.text("cache").filter(|path| !path.is_empty());
+            if let Some(path) = cache.filter(|path| !path.starts_with('/')) {
+                return Err(format!(
+                    "cache = {path:?} is not an absolute path, such as \"/var/cache/tempos\""
+                ));
+            }
             let env = spec.options.texts("env");
             let dirs = spec.options.texts("dirs");
             if env.len() > ENV_MAX || dirs.len() > DIRS_MAX {
@@ -120,7 +126,7 @@ impl Config {
                 snapshot: spec.options.flag("snapshot"),
                 env: env.into_iter().map(variable).collect::<Result<_, _>>()?,
                 dirs: dirs.into_iter().map(dir).collect::<Result<_, _>>()?,
-                cache: spec.options.text("cache").filter(|path| !path.is_empty()).map(PathBuf::from),
+                cache: cache.map(PathBuf::from),
                 memory_bytes: if spec.memory_bytes == 0 { MEMORY_BYTES_DEFAULT } else { spec.memory_bytes },
             })
         };

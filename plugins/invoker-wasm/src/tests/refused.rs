@@ -124,6 +124,7 @@ fn wrong_options_are_refused() {
     let list = |entry: &str| OptionValue::Texts(vec![entry.into()].into());
     for (key, value, words) in [
         ("instances", text("often"), "instances = \"often\" is neither"),
+        ("cache", text("here"), "cache = \"here\" is not an absolute path"),
         ("env", list("NAME"), "not of the form NAME=value"),
         ("dirs", list("here"), "not of the form /on/the/node"),
         ("dirs", list("/nowhere/at/all"), "dirs names /nowhere/at/all"),
