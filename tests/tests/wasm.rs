@@ -251,6 +251,40 @@ fn a_guest_that_waits_is_left_at_its_deadline_and_sees_nothing_that_is_not_grant
     }
 }
 
+#[test]
+fn ten_thousand_crashes_leave_nothing_behind() {
+    const ROUNDS: u64 = 10_000;
+    let mut scene = Scene::start("probe", ", memory = \"4MiB\"");
+    let held = |scene: &mut Scene| {
+        let process = PathBuf::from(format!("/proc/{}", scene.node.daemon().pid()));
+        let count = |name: &str| fs::read_dir(process.join(name)).expect("it runs").count();
+        let status = fs::read_to_string(process.join("status")).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("the kernel says");
+        let kib: u64 = line.split_ascii_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
+        (count("fd"), count("task"), kib)
+    };
+    let mut before = None;
+    for round in 0..ROUNDS {
+        // A trap, a hunger for memory, a stack without end.
+        scene.send([&b"t"[..], b"m", b"s"][round as usize % 3]);
+        if round % 8 == 7 {
+            assert_eq!(scene.answer(b"echo"), b"echo");
+        }
+        if round == ROUNDS / 10 {
+            before = Some(held(&mut scene));
+        }
+    }
+    eventually("all to be counted", || {
+        (scene.count("crashed") + scene.count("over-memory") == ROUNDS).then_some(())
+    });
+    let (before, after) = (before.expect("it was looked at"), held(&mut scene));
+    assert!(
+        after.0 <= before.0 && after.1 <= before.1,
+        "descriptors, threads, KiB: {before:?}, then {after:?}"
+    );
+    assert!(after.2 < before.2 + (16 << 10), "descriptors, threads, KiB: {before:?}, then {after:?}");
+}
+
 /// The pool of instances is address space, not memory: it must not be faulted in, nor locked.
 #[test]
 fn the_pool_takes_address_space_and_not_memory() {
