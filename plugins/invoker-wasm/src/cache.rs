@@ -35,10 +35,12 @@ impl Key {
     pub fn of(engine: &impl Hash, content: &[u8]) -> Key {
         let mut sum = Sum(Sha256::new());
         engine.hash(&mut sum);
-        sum.0.update(content);
-        let digest = sum.0.finalize();
-        Key(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        Key(format!("{}-{}", hex(&sum.0.finalize()), hex(&Sha256::digest(content))))
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Hashes what implements `Hash` in the same way in every process.
@@ -106,6 +108,16 @@ impl Cache {
         // What is used stays longest.
         let _ = file.set_modified(SystemTime::now());
         Some(bytes)
+    }
+
+    /// All keys of that content, for whatever engine: the engine knows what it can use.
+    #[cfg_attr(feature = "compiler", allow(dead_code))]
+    pub fn keys_of(&self, content: &[u8]) -> Vec<Key> {
+        let end = format!("-{}", hex(&Sha256::digest(content)));
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().filter_map(Result::ok);
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let keys = names.filter_map(|name| name.strip_suffix(".cwasm").map(str::to_owned));
+        keys.filter(|key| key.ends_with(&end)).map(Key).take(FILES_MAX).collect()
     }
 
     /// Stores something under a key, and makes room where the folder is full.
@@ -198,6 +210,8 @@ mod tests {
         cache.store(&key, b"machine code").expect("stored");
         assert_eq!(cache.load(&key).as_deref(), Some(&b"machine code"[..]));
         assert_eq!(cache.load(&Key::of(&"engine 2", b"content")), None);
+        assert_eq!(cache.keys_of(b"content"), std::slice::from_ref(&key));
+        assert_eq!(cache.keys_of(b"contend"), []);
         assert_eq!(cache.load(&Key::of(&"engine 1", b"contend")), None);
         cache.forget(&key);
         assert_eq!(cache.load(&key), None);

@@ -8,7 +8,9 @@ use tempos_abi::host::LogLevel;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
 
-use crate::cache::{Cache, Key};
+use crate::cache::Cache;
+#[cfg(feature = "compiler")]
+use crate::cache::Key;
 use crate::config::Config;
 use crate::fault::cause;
 use crate::file::Form;
@@ -31,27 +33,10 @@ impl Compiled {
     /// Half a sentence: what is wrong with it.
     pub fn make(engine: &Engine, form: Form, bytes: &[u8], config: &Config) -> Result<Compiled, String> {
         let cache = open_cache(config);
-        let key = Key::of(&(engine.precompile_compatibility_hash(), form as u8), bytes);
-        let known = cache.as_ref().and_then(|cache| cache.load(&key));
-        if let Some(code) = known {
-            match load(engine, form, &code) {
-                Ok(compiled) => {
-                    compiled.bring_in();
-                    return Ok(compiled);
-                }
-                Err(_) => cache.iter().for_each(|cache| cache.forget(&key)),
-            }
-        }
-        let code = compile(engine, form, bytes)?;
-        let compiled = load(engine, form, &code)?;
-        if let Some(cache) = &cache
-            && let Err(error) = cache.store(&key, &code)
-        {
-            // The next start compiles it again.
-            let folder = config.cache_folder().unwrap_or_default();
-            let sentence = format!("what was compiled cannot be kept in {}: {error}", folder.display());
-            export::log(LogLevel::WARNING, "wasm", &sentence);
-        }
+        let compiled = match cache.as_ref().and_then(|cache| find(cache, engine, form, bytes)) {
+            Some(compiled) => compiled,
+            None => fresh(cache.as_ref(), engine, form, bytes)?,
+        };
         compiled.bring_in();
         Ok(compiled)
     }
@@ -87,6 +72,50 @@ fn open_cache(config: &Config) -> Option<Cache> {
     }
 }
 
+#[cfg(feature = "compiler")]
+fn key(engine: &Engine, form: Form, bytes: &[u8]) -> Key {
+    Key::of(&(engine.precompile_compatibility_hash(), form as u8), bytes)
+}
+
+/// What the cache has of a function.
+#[cfg(feature = "compiler")]
+fn find(cache: &Cache, engine: &Engine, form: Form, bytes: &[u8]) -> Option<Compiled> {
+    let key = key(engine, form, bytes);
+    let found = load(engine, form, &cache.load(&key)?).ok();
+    if found.is_none() {
+        cache.forget(&key);
+    }
+    found
+}
+
+/// What the cache has of a function: without the compiler nobody knows its key, and the engine refuses what
+/// was compiled for another one.
+#[cfg(not(feature = "compiler"))]
+fn find(cache: &Cache, engine: &Engine, form: Form, bytes: &[u8]) -> Option<Compiled> {
+    cache.keys_of(bytes).iter().find_map(|key| load(engine, form, &cache.load(key)?).ok())
+}
+
+/// Compiles a function and keeps it.
+#[cfg(feature = "compiler")]
+fn fresh(cache: Option<&Cache>, engine: &Engine, form: Form, bytes: &[u8]) -> Result<Compiled, String> {
+    let code = compile(engine, form, bytes)?;
+    let compiled = load(engine, form, &code)?;
+    if let Some(cache) = cache
+        && let Err(error) = cache.store(&key(engine, form, bytes), &code)
+    {
+        // The next start compiles it again.
+        export::log(LogLevel::WARNING, "wasm", &format!("what was compiled cannot be kept: {error}"));
+    }
+    Ok(compiled)
+}
+
+#[cfg(not(feature = "compiler"))]
+fn fresh(_cache: Option<&Cache>, _engine: &Engine, _form: Form, _bytes: &[u8]) -> Result<Compiled, String> {
+    Err(String::from(
+        "this node cannot compile, and it is not in the cache; compile it on a node of the same version and copy its cache",
+    ))
+}
+
 /// Loads what was compiled, by this process or by one before it.
 fn load(engine: &Engine, form: Form, code: &[u8]) -> Result<Compiled, String> {
     // SAFETY: these bytes were just made by this engine, or come from the cache, which takes nothing that
@@ -113,11 +142,4 @@ fn compile(engine: &Engine, form: Form, bytes: &[u8]) -> Result<Vec<u8>, String>
         };
         format!("it is no valid WebAssembly {what}: {}", cause(&error))
     })
-}
-
-#[cfg(not(feature = "compiler"))]
-fn compile(_engine: &Engine, _form: Form, _bytes: &[u8]) -> Result<Vec<u8>, String> {
-    Err(String::from(
-        "this node cannot compile, and it is not in the cache; compile it on a node of the same version and copy its cache",
-    ))
 }

@@ -9,6 +9,8 @@
 //! Three threads of its own: the watchdog stops guests at their deadlines, the keeper does what is not urgent,
 //! the executor (only if some function imports WASI) keeps the time for guests that wait.
 
+// Without the compiler nothing is stored.
+#[cfg_attr(not(feature = "compiler"), allow(dead_code))]
 mod cache;
 mod clock;
 mod compile;
