@@ -7,6 +7,9 @@ use std::time::Duration;
 
 /// How often it looks.
 pub const PERIOD: Duration = Duration::from_millis(250);
+/// A chore that is being attended to is waited for at most so often and long.
+const LET_GO_TRIES: u32 = 200;
+const LET_GO_STEP: Duration = Duration::from_micros(500);
 const STACK_BYTES: usize = 512 * 1024;
 
 /// Something that wants to be looked after.
@@ -33,6 +36,20 @@ pub fn keep(chore: Weak<dyn Chore>) -> std::io::Result<()> {
     }
     wake();
     Ok(())
+}
+
+/// Looks after it no longer, and lets go of it within a moment.
+pub fn forget<C: Chore + 'static>(chore: &Arc<C>) {
+    let own = Arc::as_ptr(chore).cast::<()>();
+    let mut chores = CHORES.lock().unwrap_or_else(PoisonError::into_inner);
+    chores.retain(|kept| kept.as_ptr().cast::<()>() != own);
+    drop(chores);
+    for _ in 0..LET_GO_TRIES {
+        if Arc::strong_count(chore) <= 1 {
+            return;
+        }
+        std::thread::sleep(LET_GO_STEP);
+    }
 }
 
 /// Has it look at once.

@@ -151,3 +151,13 @@ impl Function for WasmFunction {
         }
     }
 }
+
+impl Drop for WasmFunction {
+    /// Once it is gone nothing of it is left: neither memory nor a descriptor.
+    fn drop(&mut self) {
+        match &self.kind {
+            Kind::Module(runner) => keeper::forget(runner),
+            Kind::Component(runner) => keeper::forget(runner),
+        }
+    }
+}
