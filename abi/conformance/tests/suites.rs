@@ -101,6 +101,22 @@ fn invoker_spawn_passes_with_a_program_and_with_a_source() {
     let _ = std::fs::remove_file(&file);
 }
 
+#[test]
+fn invoker_wasm_passes_with_a_module_and_a_component() {
+    let folder = std::env::temp_dir().join(format!("tempos-suites-wasm-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("made");
+    for name in ["probe", "component"] {
+        let guest = built::workspace().join("plugins/invoker-wasm/guests").join(name).with_extension("wat");
+        let file = folder.join(name).with_extension("wasm");
+        std::fs::write(&file, wat::parse_file(guest).expect("it is WebAssembly")).expect("written");
+        let (file, cache) = (file.display().to_string(), format!("cache={}", folder.join("cache").display()));
+        for option in ["instances=fresh", "instances=reuse", "fuel=100000000", &cache] {
+            passes("tempos-invoker-wasm", &["--function", &file, "--option", option], 16);
+        }
+    }
+    let _ = std::fs::remove_dir_all(&folder);
+}
+
 fn in_c(examples: &Path, folder: &Path) -> PathBuf {
     let include = built::workspace().join("abi/include");
     let built = Command::new("cc")

@@ -43,8 +43,11 @@ fn carry_out(options: &Options) -> i32 {
             return refuse(&Ending::new(CONFIG, lines.join("\n")));
         }
     };
-    // SAFETY: no other thread has been started yet. Plugins find the node's own folder by this name.
-    unsafe { std::env::set_var("TEMPOS_RUN_DIR", &file.run_dir) };
+    // SAFETY: no other thread has been started yet. Plugins find the node's own folders by these names.
+    unsafe {
+        std::env::set_var("TEMPOS_RUN_DIR", &file.run_dir);
+        std::env::set_var("TEMPOS_STATE_DIR", &file.state_dir);
+    }
     if options.check {
         return run_check(options, &file);
     }

@@ -1,0 +1,56 @@
+;; A function for tests that imports WASI. The first byte of an event says what it does: p waits for an hour, o
+;; opens the file "f" in the first folder to read, w the same to write (0: it could), s says something, e answers how
+;; many variables there are, x ends itself with 3, q with 0, r draws a random number, anything else answers whether
+;; it was initialized.
+(module
+  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_sizes_get" (func $environ (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+  (import "tempos" "write" (func $answer (param i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (global $started (mut i32) (i32.const 48))
+  (data (i32.const 16) "f")
+  (data (i32.const 32) "a line of the guest\0aand another\0a")
+  (func (export "_initialize") (global.set $started (i32.const 49)))
+  (func (export "alloc") (param i32) (result i32) (i32.const 4096))
+  (func $digit (param i32) (result i32)
+    (i32.store8 (i32.const 1024) (i32.add (i32.const 48) (local.get 0)))
+    (call $answer (i32.const 1024) (i32.const 1)))
+  (func (export "handle") (param $at i32) (param $bytes i32) (result i32)
+    (local $what i32)
+    (local.set $what (i32.load8_u (local.get $at)))
+    ;; a subscription at 256: the monotonic clock, in 3600 s
+    (if (i32.eq (local.get $what) (i32.const 112))
+      (then
+        (i32.store (i32.const 272) (i32.const 1))
+        (i64.store (i32.const 280) (i64.const 3600000000000))
+        (drop (call $poll (i32.const 256) (i32.const 512) (i32.const 1) (i32.const 600)))
+        (return (i32.const 0))))
+    (if (i32.eq (local.get $what) (i32.const 111))
+      (then (return (call $digit (i32.ne (i32.const 0)
+        (call $open (i32.const 3) (i32.const 0) (i32.const 16) (i32.const 1) (i32.const 0)
+          (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 600)))))))
+    (if (i32.eq (local.get $what) (i32.const 119))
+      (then (return (call $digit (i32.ne (i32.const 0)
+        (call $open (i32.const 3) (i32.const 0) (i32.const 16) (i32.const 1) (i32.const 1)
+          (i64.const 64) (i64.const 0) (i32.const 0) (i32.const 600)))))))
+    (if (i32.eq (local.get $what) (i32.const 115))
+      (then
+        (i32.store (i32.const 600) (i32.const 32))
+        (i32.store (i32.const 604) (i32.const 32))
+        (drop (call $write (i32.const 1) (i32.const 600) (i32.const 1) (i32.const 700)))
+        (return (i32.const 0))))
+    (if (i32.eq (local.get $what) (i32.const 101))
+      (then
+        (drop (call $environ (i32.const 600) (i32.const 604)))
+        (return (call $digit (i32.load (i32.const 600))))))
+    (if (i32.eq (local.get $what) (i32.const 120)) (then (call $exit (i32.const 3))))
+    (if (i32.eq (local.get $what) (i32.const 113)) (then (call $exit (i32.const 0))))
+    (if (i32.eq (local.get $what) (i32.const 114))
+      (then (return (call $random (i32.const 600) (i32.const 16)))))
+    (i32.store8 (i32.const 1024) (global.get $started))
+    (call $answer (i32.const 1024) (i32.const 1))))
