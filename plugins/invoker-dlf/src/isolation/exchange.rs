@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tempos_abi::PluginError;
 use tempos_abi::event::{EventView, Output};
-use tempos_abi::invoker::{Function, FunctionSpec, InvokeContext, Outcome};
+use tempos_abi::invoker::{Function, FunctionSpec, InvokeContext, Outcome, Scheduling};
 
 use super::keeper::{Plan, Shared, keep};
 use super::memory::{EVENT_BYTES_MAX, NO_OUTPUT, SENTENCE_BYTES_MAX};
@@ -60,7 +60,7 @@ impl Isolated {
             reload: config.reload,
             output_bytes_max: spec.output_bytes_max,
             memory_bytes: spec.memory_bytes,
-            scheduling: spec.scheduling(),
+            scheduling: beneath(spec.scheduling()),
             instances: spec.instances(),
             warm: spec.warm.min(slots),
             counters: spec.counters.clone(),
@@ -357,4 +357,14 @@ fn not_started(lost: u32, output: &mut Output<'_>) {
     };
     let left = rest.len();
     explain(output, &sentence[..SENTENCE_BYTES_MAX - left]);
+}
+
+/// One step below whoever waits for it: a process that loops must not keep the one off the CPU that is to end it.
+fn beneath(own: Scheduling) -> Scheduling {
+    match own.priority {
+        0 => own,
+        // There is no step left within real time.
+        1 => Scheduling { policy: 0, priority: 0, ..own },
+        priority => Scheduling { priority: priority - 1, ..own },
+    }
 }
