@@ -89,7 +89,7 @@ impl ByHand for HandModule {
     }
 }
 
-component::bindgen!({ path: "wit", world: "function" });
+component::bindgen!({ path: "../plugins/invoker-wasm/wit", world: "function" });
 
 /// The world's host, and the limits.
 struct Host(StoreLimits);
