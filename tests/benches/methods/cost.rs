@@ -1,7 +1,7 @@
 //! What it costs to prepare a function, to call it the first time and again, and to let go of it.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::bare::{Cat, Library, spawn_and_wait, spawn_and_wait_of};
 use crate::by_hand::{ByHand as _, HandComponent, HandModule};
@@ -159,7 +159,13 @@ fn peer(functions: &Functions, rounds: usize) {
     let folder = functions.module.parent().expect("it lies in a folder");
     let (module, compiled) = (folder.join("peer.wasm"), folder.join("peer.cwasm"));
     std::fs::write(&module, wat::parse_str(text).expect("it is WebAssembly")).expect("written");
-    let compile = Command::new(&program).arg("compile").arg(&module).arg("-o").arg(&compiled).status();
+    let compile = Command::new(&program)
+        .arg("compile")
+        .arg(&module)
+        .arg("-o")
+        .arg(&compiled)
+        .stderr(Stdio::null())
+        .status();
     let ahead = compile.is_ok_and(|status| status.success());
     let bytes = |path: &PathBuf| path.as_os_str().as_encoded_bytes().to_vec();
     let (command, file) = (bytes(&program), bytes(if ahead { &compiled } else { &module }));
