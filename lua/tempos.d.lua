@@ -123,6 +123,11 @@
 ---@field file string Its file; relative to the script.
 ---@field share? integer Percent of the events that it gets; their ids decide which. From 0 to 100. Default: 10.
 
+---Calls a function when something happens: `tempos.on("EVENT", { … }, function(e) … end)`; the table may be left out.
+---@class (exact) tempos.OnSpec
+---@field name? string Only what happens to the object of this name.
+---@field hold? string Least time between two calls for one object; without a further one for so long it is over. Default: "1s".
+
 ---@class (exact) tempos
 tempos = {}
 
@@ -171,6 +176,28 @@ function tempos.channel(adapter, fields) end
 ---@param name string
 ---@return fun(fields: tempos.WorkflowSpec)
 function tempos.workflow(name) end
+
+---What has happened.
+---@class tempos.Happening
+---@field event string What has happened.
+---@field kind string The kind of object that it has happened to: topic, channel, plugin, workflow, qos, node.
+---@field name string Its name.
+---@field state "begins"|"goes on"|"ended" Whether it is the first time, again after the hold, or over.
+---@field count integer How often since the last call: events that were dropped or late, changes of state.
+---@field reason string Why, where that is known.
+
+---Calls a function when something happens.
+---@param event "deadline-missed"|"overload"|"channel-down"|"clock-lost"|"plugin-failed"|"grant-changed"
+---@param options tempos.OnSpec
+---@param handler fun(e: tempos.Happening)
+---@overload fun(event: "deadline-missed"|"overload"|"channel-down"|"clock-lost"|"plugin-failed"|"grant-changed", handler: fun(e: tempos.Happening))
+function tempos.on(event, options, handler) end
+
+---Changes some keys of what is declared; only in a function of tempos.on.
+---@param kind "topic"|"workflow"|"qos"
+---@param name string
+---@param fields table
+function tempos.change(kind, name, fields) end
 
 ---The value of an environment variable of the node, or nil.
 ---@param name string

@@ -11,6 +11,7 @@ mod check;
 mod draft;
 mod evaluate;
 mod fields;
+mod hooks;
 mod level;
 mod limits;
 mod module;
@@ -23,7 +24,8 @@ mod strings;
 mod stubs;
 mod targets;
 
-pub use evaluate::{ABANDONED_MAX, Known, abandoned, evaluate, evaluate_logged};
+pub use evaluate::{ABANDONED_MAX, Known, Wiring, abandoned, evaluate, evaluate_logged, evaluate_wiring};
+pub use hooks::{Called, HOLD_NS, Happening, Hook, Hooks};
 pub use limits::Limits;
 pub use source::Source;
 pub use stubs::{manual, stubs};

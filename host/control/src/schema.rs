@@ -475,6 +475,20 @@ pub const CONSTRUCTORS: &[Constructor] = &[
             ),
         ],
     },
+    Constructor {
+        name: "on",
+        help: "Calls a function when something happens: `tempos.on(\"EVENT\", { … }, function(e) … end)`; the table may be left out.",
+        open: false,
+        keys: &[
+            key("name", KeyKind::Text, "", "Only what happens to the object of this name."),
+            key(
+                "hold",
+                KeyKind::Duration,
+                "\"1s\"",
+                "Least time between two calls for one object; without a further one for so long it is over.",
+            ),
+        ],
+    },
 ];
 
 /// The constructor of that name.
