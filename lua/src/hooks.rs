@@ -62,6 +62,13 @@ pub struct Hook {
     pub(crate) folder: Option<PathBuf>,
 }
 
+impl Hook {
+    /// A hook without a script's folder.
+    pub fn new(event: &'static str, name: Option<&str>, hold_ns: u64, origin: Origin) -> Self {
+        Hook { event, name: name.map(str::to_owned), hold_ns, origin, folder: None }
+    }
+}
+
 /// What a function is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Happening {
