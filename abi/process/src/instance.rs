@@ -12,8 +12,9 @@ use crate::clock::{now_ns, polled, wait};
 use crate::each::{do_not_block, pipe, stopped};
 use crate::frame::{self, ANSWER_HEAD_BYTES, AnswerHead};
 use crate::process::{Ended, Process};
-use crate::program::{Program, Stdio};
+use crate::program::Stdio;
 use crate::running::Running;
+use crate::source::Source;
 use crate::tail::Tail;
 use crate::verdict::{self, Memory, Sentence, explain};
 
@@ -68,7 +69,7 @@ impl Instance {
     ///
     /// # Errors
     /// What the system refuses.
-    pub fn start(program: &Program, aside: bool) -> io::Result<Self> {
+    pub fn start(source: &dyn Source, aside: bool) -> io::Result<Self> {
         let (of_worker, requests) = io::pipe()?;
         let (answers, to_answers) = pipe()?;
         let (errors, to_errors) = pipe()?;
@@ -88,10 +89,16 @@ impl Instance {
                 errors: to_errors.as_raw_fd(),
             }
         };
-        let process = program.start(None, &stdio)?;
-        Ok(Instance {
+        let process = source.start(None, &stdio)?;
+        Ok(Instance::new(process, requests.into(), answers, errors))
+    }
+
+    /// A worker that was started in another way: frames go to `requests`, answers and errors come from the other
+    /// two, and none of them blocks.
+    pub fn new(process: Process, requests: OwnedFd, answers: OwnedFd, errors: OwnedFd) -> Self {
+        Instance {
             process,
-            requests: requests.into(),
+            requests,
             answers,
             errors,
             tail: Tail::new(),
@@ -102,7 +109,7 @@ impl Instance {
             filled: 0,
             bounded: false,
             resident_bytes: 0,
-        })
+        }
     }
 
     /// Its process group.
@@ -395,6 +402,9 @@ impl Instance {
 
     /// Lets it end by itself: its input ends. It is killed where it is still there at that time.
     pub fn end(self, until_ns: u64) {
+        // A socket is also held by who reads its answers.
+        // SAFETY: no pointers; a pipe refuses it, and is closed below.
+        unsafe { libc::shutdown(self.requests.as_raw_fd(), libc::SHUT_WR) };
         drop(self.requests);
         self.process.has_ended(until_ns);
     }
@@ -449,7 +459,10 @@ fn read(answers: &OwnedFd, room: &mut [u8]) -> Result<usize, Broken> {
 }
 
 /// The same descriptor under a number that a worker does not get frames as.
-fn raised(descriptor: OwnedFd) -> io::Result<OwnedFd> {
+///
+/// # Errors
+/// What the system refuses (EMFILE).
+pub fn raised(descriptor: OwnedFd) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.
     let raised = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, LOWEST) };
     if raised < 0 {

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use tempos_abi::host::LogLevel;
 use tempos_abi::invoker::Scheduling;
 
 /// Applies it as far as the system grants it.
@@ -32,6 +33,24 @@ pub fn apply(wanted: &Scheduling) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What the system grants of a level's scheduling: a process that asks for more than that is not started at all.
+pub fn granted(wanted: Scheduling, plugin: &str) -> Scheduling {
+    if wanted.policy == 0 {
+        return wanted;
+    }
+    // A thread of its own asks for it, and ends.
+    let asked = std::thread::Builder::new().spawn(move || apply(&wanted));
+    match asked.map(std::thread::JoinHandle::join) {
+        Ok(Ok(Ok(()))) => wanted,
+        refused => {
+            let what = refused.ok().and_then(Result::ok).and_then(Result::err).unwrap_or_default();
+            let sentence = format!("processes are scheduled as all others, since the system refuses {what}");
+            tempos_abi::export::log(LogLevel::WARNING, plugin, &sentence);
+            Scheduling { policy: 0, priority: 0, nice: 0, cpus: wanted.cpus }
+        }
+    }
 }
 
 /// What the calling thread starts gains no privileges (prctl(2)); this thread neither.

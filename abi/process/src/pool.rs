@@ -15,7 +15,7 @@ use tempos_abi::std_types::RArc;
 
 use crate::clock::now_ns;
 use crate::instance::Instance;
-use crate::program::Program;
+use crate::source::Workers;
 use crate::spawner::{Nature, locked, thread_for};
 
 const BACK_OFF_FIRST_NS: u64 = 10_000_000;
@@ -55,8 +55,8 @@ struct State {
 }
 
 struct Shared {
-    program: Program,
-    aside: bool,
+    workers: Box<dyn Workers>,
+    plugin: &'static str,
     state: Mutex<State>,
     /// For the thread: there is something to do.
     bell: Condvar,
@@ -79,8 +79,7 @@ impl Pool {
     /// What the system refuses.
     pub fn new(
         name: &str,
-        program: Program,
-        aside: bool,
+        workers: Box<dyn Workers>,
         size: Size,
         nature: Nature,
         counters: RArc<FunctionCounters>,
@@ -97,8 +96,8 @@ impl Pool {
             let_go: Vec::with_capacity(size.most as usize),
         };
         let shared = Arc::new(Shared {
-            program,
-            aside,
+            workers,
+            plugin: nature.plugin,
             state: Mutex::new(state),
             bell: Condvar::new(),
             arrived: Condvar::new(),
@@ -106,7 +105,7 @@ impl Pool {
             counters,
         });
         let (of_thread, function) = (Arc::clone(&shared), name.to_owned());
-        let thread = thread_for(name)?.spawn(move || {
+        let thread = thread_for(nature.plugin, name).spawn(move || {
             nature.assume(&function);
             of_thread.run(&function);
         })?;
@@ -315,7 +314,9 @@ impl Shared {
 
     fn start_one(&self, function: &str) -> Result<Instance, String> {
         let until = now_ns() + locked(&self.state).size.start_within_ns;
-        let started = Instance::start(&self.program, self.aside)
+        let started = self
+            .workers
+            .start()
             .map_err(|error| format!("it could not be started: {error}"))
             .and_then(|instance| instance.wait_until_ready(until, &self.stop));
         match &started {
@@ -323,7 +324,7 @@ impl Shared {
             Err(reason) if !self.stop.load(Ordering::Relaxed) => {
                 self.counters.crashed.add(1);
                 let sentence = format!("function of workflow \"{function}\": no worker more: {reason}");
-                tempos_abi::export::log(LogLevel::WARNING, "spawn", &sentence);
+                tempos_abi::export::log(LogLevel::WARNING, self.plugin, &sentence);
             }
             Err(_) => {}
         }
