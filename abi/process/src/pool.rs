@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tempos_abi::counters::FunctionCounters;
 use tempos_abi::host::LogLevel;
+use tempos_abi::invoker::FunctionSpec;
 use tempos_abi::std_types::RArc;
 
 use crate::clock::now_ns;
@@ -25,6 +26,9 @@ const END_NS: u64 = 50_000_000;
 /// The longest pause of the thread where workers may become idle for too long.
 const PAUSE_NS: u64 = 1_000_000_000;
 
+/// The most workers of one function.
+pub const WORKERS_MAX: u32 = 1024;
+
 /// How many workers, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
@@ -36,6 +40,17 @@ pub struct Size {
     pub idle_ns: u64,
     /// How long a start may take, in nanoseconds.
     pub start_within_ns: u64,
+}
+
+impl Size {
+    /// What a workflow asks for.
+    pub fn of(spec: &FunctionSpec, start_within_ns: u64) -> Size {
+        let instances = spec.instances();
+        let workers = spec.concurrency.clamp(1, WORKERS_MAX);
+        let most = if instances.max == 0 { workers.max(spec.warm) } else { instances.max.max(spec.warm) };
+        let most = most.clamp(1, WORKERS_MAX);
+        Size { least: spec.warm.min(most), most, idle_ns: instances.idle_ns, start_within_ns }
+    }
 }
 
 struct State {
@@ -191,6 +206,25 @@ impl Pool {
         state.alive - state.being_started
     }
 
+    /// Something has befallen what workers run in: those that have ended with it are replaced now instead of at the
+    /// next event, and without the pause that is for workers which end by themselves. Not on the event's road.
+    pub fn look(&self) {
+        let mut ended = Vec::new();
+        let mut state = locked(&self.shared.state);
+        // In place: on the event's road the list must not grow.
+        for at in (0..state.idle.len()).rev() {
+            if !state.idle[at].is_at_rest() {
+                ended.push(state.idle.remove(at));
+            }
+        }
+        state.alive -= ended.len() as u32;
+        (state.failures, state.not_before_ns) = (0, 0);
+        self.shared.counters.warm.set(state.idle.len() as u64);
+        self.shared.bell.notify_one();
+        drop(state);
+        drop(ended);
+    }
+
     /// Why the last start came to nothing; empty where none did.
     pub fn reason(&self) -> String {
         locked(&self.shared.state).reason.clone()
@@ -314,11 +348,12 @@ impl Shared {
 
     fn start_one(&self, function: &str) -> Result<Instance, String> {
         let until = now_ns() + locked(&self.state).size.start_within_ns;
-        let started = self
-            .workers
-            .start()
-            .map_err(|error| format!("it could not be started: {error}"))
-            .and_then(|instance| instance.wait_until_ready(until, &self.stop));
+        let started = match self.workers.start() {
+            Ok(instance) => instance.wait_until_ready(until, &self.stop),
+            // What it runs in is not there for now; that was said when it went.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => return Err(error.to_string()),
+            Err(error) => Err(format!("it could not be started: {error}")),
+        };
         match &started {
             Ok(_) => self.counters.started.add(1),
             Err(reason) if !self.stop.load(Ordering::Relaxed) => {

@@ -10,14 +10,23 @@ use tempos_abi::invoker::Scheduling;
 /// # Errors
 /// What was refused, for a sentence.
 pub fn apply(wanted: &Scheduling) -> Result<(), String> {
+    apply_to(0, wanted)
+}
+
+/// The same for a process of one thread (0: the calling thread), or for that thread of it which is its first.
+///
+/// # Errors
+/// What was refused, for a sentence.
+pub fn apply_to(pid: i32, wanted: &Scheduling) -> Result<(), String> {
     let refused = |what: String| Err(format!("{what}: {}", io::Error::last_os_error()));
     let parameter = libc::sched_param { sched_priority: wanted.priority.into() };
-    // SAFETY: 0 is the calling thread; the struct is live. No RESET_ON_FORK: children are to be like it.
-    if unsafe { libc::sched_setscheduler(0, wanted.policy.into(), &raw const parameter) } != 0 {
+    // SAFETY: the struct is live. No RESET_ON_FORK: children are to be like it.
+    if unsafe { libc::sched_setscheduler(pid, wanted.policy.into(), &raw const parameter) } != 0 {
         return refused(format!("policy {} with priority {}", wanted.policy, wanted.priority));
     }
-    // SAFETY: no pointers; 0 is the calling thread.
-    if wanted.policy == 0 && unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, wanted.nice.into()) } != 0 {
+    // SAFETY: no pointers.
+    let nice = || unsafe { libc::setpriority(libc::PRIO_PROCESS, pid as libc::id_t, wanted.nice.into()) };
+    if wanted.policy == 0 && nice() != 0 {
         return refused(format!("nice {}", wanted.nice));
     }
     if wanted.cpus != 0 {
@@ -28,7 +37,7 @@ pub fn apply(wanted: &Scheduling) -> Result<(), String> {
             unsafe { libc::CPU_SET(cpu, &mut set) };
         }
         // SAFETY: the set is live.
-        if unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) } != 0 {
+        if unsafe { libc::sched_setaffinity(pid, size_of::<libc::cpu_set_t>(), &raw const set) } != 0 {
             return refused(format!("CPUs {:#b}", wanted.cpus));
         }
     }

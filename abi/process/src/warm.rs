@@ -83,6 +83,29 @@ impl Warm {
         Outcome::NOT_STARTED
     }
 
+    /// Keeps at least so many ready; one at least is started, so that what cannot work is known now and not with the
+    /// first event.
+    ///
+    /// # Errors
+    /// One sentence without its subject: why there is none.
+    pub fn begin(&self, least: u32) -> Result<(), String> {
+        if self.warm(least.max(1)) == 0 {
+            return Err(match self.reason() {
+                empty if empty.is_empty() => String::from("no worker was ready in time"),
+                reason => reason,
+            });
+        }
+        if least == 0 {
+            self.warm(0);
+        }
+        Ok(())
+    }
+
+    /// See [`Pool::look`].
+    pub fn look(&self) {
+        self.pool.look();
+    }
+
     /// See [`Pool::warm`].
     pub fn warm(&self, instances: u32) -> u32 {
         self.pool.warm(instances)

@@ -8,7 +8,7 @@ use tempos_abi::invoker::{Function, FunctionSpec, InvocationMethod, InvokeContex
 use tempos_process::control_group::ControlGroup;
 use tempos_process::each::Each;
 use tempos_process::limits::Limits;
-use tempos_process::pool::{Pool, Size};
+use tempos_process::pool::{Pool, Size, WORKERS_MAX};
 use tempos_process::process::own_resident_bytes;
 use tempos_process::program::{Program, text_of};
 use tempos_process::runtime::{DEFAULT_PATH, Runtime};
@@ -22,9 +22,6 @@ use crate::config::{Config, Mode};
 use crate::inspect::inspect;
 use crate::orders::{self, Orders};
 use crate::{limits, runtime};
-
-/// The most workers of one function.
-const WORKERS_MAX: u32 = 1024;
 
 /// Makes functions of programs.
 pub struct Spawn;
@@ -68,33 +65,17 @@ impl InvocationMethod for Spawn {
             let each = Each::new(spawner, workers as usize, memory, counters);
             return Ok(SpawnFunction { kind: Kind::Each(each), _group: orders.group });
         }
-        let instances = spec.instances();
-        let most = if instances.max == 0 { workers.max(spec.warm) } else { instances.max.max(spec.warm) };
-        let most = most.clamp(1, WORKERS_MAX);
         // A source in mode `each` gets a fresh process for each event, started ahead.
-        let recycle_after = if config.mode == Mode::Each { 1 } else { instances.recycle_after };
-        let size = Size {
-            least: spec.warm.min(most),
-            most,
-            idle_ns: instances.idle_ns,
-            start_within_ns: config.start_within_ns,
-        };
+        let recycle_after = if config.mode == Mode::Each { 1 } else { spec.instances().recycle_after };
+        let size = Size::of(spec, config.start_within_ns);
         let aside = config.runtime != Runtime::Native;
         let residents = Box::new(Piped { source: program, aside });
         let pool = Pool::new(&spec.name, residents, size, nature, counters.clone()).map_err(no_thread)?;
         let warm = Warm::new(pool, workers as usize, memory, recycle_after, counters);
-        // One at least, so that what cannot work is known now and not with the first event.
-        if warm.warm(size.least.max(1)) == 0 {
-            let reason = match warm.reason() {
-                empty if empty.is_empty() => String::from("no worker was ready in time"),
-                reason => reason,
-            };
+        warm.begin(size.least).map_err(|reason| {
             let sentence = subject(&format!("{} cannot be used: {reason}", spec.file));
-            return Err(PluginError::new(PluginError::BAD_FUNCTION, sentence));
-        }
-        if size.least == 0 {
-            warm.warm(0);
-        }
+            PluginError::new(PluginError::BAD_FUNCTION, sentence)
+        })?;
         Ok(SpawnFunction { kind: Kind::Warm(warm), _group: orders.group })
     }
 }
