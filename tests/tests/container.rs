@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tempos_abi::attributes::AttributeValue;
-use tempos_tests::built::source_root;
+use tempos_tests::built::{plugin, program, source_root};
 use tempos_tests::engine::Engine;
 use tempos_tests::figures::counts;
 use tempos_tests::{Node, NodeSetup, Producer, Signals, eventually};
@@ -341,6 +341,42 @@ fn what_cannot_work_is_refused_with_one_sentence() {
     let checked = scene.node.ctl(["check".as_ref(), script.as_os_str()]);
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     assert_eq!(scene.ask("still served"), "still served");
+}
+
+#[test]
+fn a_process_that_leaves_its_group_goes_with_the_workflow() {
+    let Some(engine) = engine() else { return };
+    let container = Container::start(&engine, "escape", &["--user=press"]);
+    let scene = scene("best-effort", &container.call("mode = \"warm\", args = { \"warm\" }"));
+    assert_eq!(scene.ask("escape"), "one is away");
+    assert_eq!(container.inside(), 2);
+    let script = scene.node.write_script("nothing.lua", "tempos.topic \"raw\" { qos = \"best-effort\" }\n");
+    let applied = scene.node.ctl(["apply".as_ref(), script.as_os_str()]);
+    assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+    eventually("all of it to be gone", || (container.inside() == 0).then_some(()));
+}
+
+#[test]
+fn the_method_passes_the_suite_of_its_kind() {
+    let Some(engine) = engine() else { return };
+    let container = Container::start(&engine, "suite", &[]);
+    let socket = format!("engine=unix://{}", engine.socket().display());
+    for (mode, role) in [("warm", "mirror"), ("each", "cat"), ("exec", "mirror")] {
+        let options =
+            ["container=suite", &socket, &format!("mode={mode}"), &format!("args={role}"), "start_within=2s"];
+        let mut suite = Command::new(program("tempos-conformance"));
+        suite.arg("--json").arg(plugin("invoker-container")).args(["--function", "/bin/function"]);
+        options.iter().for_each(|option| {
+            suite.args(["--option", option]);
+        });
+        let output = suite.output().expect("it runs");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert!(output.status.success(), "{mode}: {report:#}");
+        let checks = report["checks"].as_array().expect("a list");
+        let ok = checks.iter().filter(|check| check["verdict"] == "ok").count();
+        assert!(ok == checks.len() && ok >= 16, "{mode}: {report:#}");
+        eventually(&format!("{mode} to leave nothing"), || (container.inside() == 0).then_some(()));
+    }
 }
 
 #[test]
