@@ -37,6 +37,8 @@ fn engine() -> Option<Arc<Engine>> {
         place("etc/passwd", "root:x:0:0::/:/bin/function\npress:x:1234:1234::/home/press:/bin/function\n");
         place("etc/group", "root:x:0:\npress:x:1234:\nvideo:x:44:press\n");
         place("bin/text", "not a program\n");
+        // A shell where a container is lent the machine's /usr.
+        std::os::unix::fs::symlink("/usr/bin/sh", root.path().join("bin/sh")).expect("linked");
         place("home/press/function.py", "def handle(event):\n    return event.text.upper()\n");
         engine.import(root.path(), IMAGE);
     }
@@ -51,9 +53,13 @@ struct Container {
 
 impl Container {
     fn start(engine: &Arc<Engine>, name: &str, flags: &[&str]) -> Container {
+        Container::start_as(engine, name, flags, &["rest"])
+    }
+
+    fn start_as(engine: &Arc<Engine>, name: &str, flags: &[&str], first: &[&str]) -> Container {
         let container = Container { engine: Arc::clone(engine), name: name.into() };
         let fixed = ["run", "--detach", "--network=none", "--name", name, "--hostname", "press-host"];
-        engine.docker(&[&fixed[..], flags, &[IMAGE, "/bin/function", "rest"]].concat());
+        engine.docker(&[&fixed[..], flags, &[IMAGE, "/bin/function"], first].concat());
         container
     }
 
@@ -98,7 +104,8 @@ fn scene(level: &str, call: &str) -> Scene {
     let setup = NodeSetup::new().plugins(["adapter-unix", "queue-fifo", "invoker-container"]);
     let out = receiver(&setup, "out");
     let lua = format!(
-        "tempos.topic \"raw\" {{ qos = \"{level}\", ingress = {{ {}, {} }} }}\n\
+        "tempos.qos \"pinned\" {{ scheduler = \"other\", cpus = {{ 0 }} }}\n\
+         tempos.topic \"raw\" {{ qos = \"{level}\", ingress = {{ {}, {} }} }}\n\
          tempos.topic \"done\" {{ qos = \"{level}\", egress = {{ {} }} }}\n\
          tempos.workflow \"it\" {{ from = \"raw\", to = \"done\", call = {{ {call} }} }}\n",
         unix(&setup, "in", ""),
@@ -357,6 +364,32 @@ fn a_process_that_leaves_its_group_goes_with_the_workflow() {
 }
 
 #[test]
+fn what_is_ended_is_reaped_by_the_node_and_not_left_to_the_container() {
+    let Some(engine) = engine() else { return };
+    let container = Container::start_as(&engine, "careless", &[], &["rest", "careless"]);
+    for (mode, role) in &MODES[..2] {
+        let call =
+            container.call(&format!("mode = \"{mode}\", args = {{ \"{role}\" }}, deadline = \"300ms\""));
+        let scene = scene("best-effort", &call);
+        for (what, word) in [("loop", "killed"), ("segv", "crashed"), ("sleep", "killed")] {
+            scene.ends(what, word);
+        }
+    }
+    // Zombies, too, are in its first process's namespace; that one would keep them for ever.
+    eventually("nothing to be left", || (container.inside() == 0).then_some(()));
+    assert_eq!(zombies(engine.first_process("careless")), 0);
+}
+
+/// Children of a process that have ended and were not reaped.
+fn zombies(parent: i32) -> usize {
+    let all = fs::read_dir("/proc").expect("there is a /proc").flatten();
+    all.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok())
+        .filter_map(|stat| Some(stat.rsplit_once(") ")?.1.to_owned()))
+        .filter(|rest| rest.starts_with(&format!("Z {parent} ")))
+        .count()
+}
+
+#[test]
 fn the_method_passes_the_suite_of_its_kind() {
     let Some(engine) = engine() else { return };
     let container = Container::start(&engine, "suite", &[]);
@@ -399,6 +432,16 @@ fn a_function_has_its_levels_scheduling_inside_too() {
 }
 
 #[test]
+fn a_function_has_its_levels_cpus_though_its_container_has_more() {
+    let Some(engine) = engine() else { return };
+    let container = Container::start(&engine, "pinned", &[]);
+    for (mode, role) in MODES {
+        let scene = scene("pinned", &container.call(&format!("mode = \"{mode}\", args = {{ \"{role}\" }}")));
+        assert_eq!(scene.ask("cpus"), "Cpus_allowed_list:\t0", "{mode}");
+    }
+}
+
+#[test]
 fn a_source_runs_where_the_container_has_its_interpreter() {
     let Some(engine) = engine() else { return };
     if !Path::new("/usr/bin/python3").exists() {
@@ -409,7 +452,7 @@ fn a_source_runs_where_the_container_has_its_interpreter() {
     let binds: Vec<&str> = binds.iter().map(String::as_str).collect();
     let container = Container::start(&engine, "python", &binds);
     let file = "file = \"/home/press/function.py\", runtime = \"python\"";
-    for mode in ["warm", "each"] {
+    for mode in ["warm", "each", "exec"] {
         let call = container.call(&format!("mode = \"{mode}\"")).replace("file = \"/bin/function\"", file);
         let scene = scene("best-effort", &call);
         for _ in 0..3 {

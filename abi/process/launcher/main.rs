@@ -141,10 +141,18 @@ fn apply(plan: &Plan) {
     if let Some(container) = plan.container {
         container::enter(container, plan.joined);
     }
+    // A group of CPUs would give this process all of its own, instead of the level's.
+    let mut cpus = [0u64; 16];
+    let bytes = call(number::SCHED_GETAFFINITY, [0, 128, cpus.as_mut_ptr() as usize, 0, 0]).0;
+    let entered = !groups.is_empty();
     for group in groups {
         let written = call(number::WRITE, [*group, b"0".as_ptr() as usize, 1, 0, 0]);
         done(written, "may not enter its control group");
         call(number::CLOSE, [*group, 0, 0, 0, 0]);
+    }
+    if entered && bytes > 0 {
+        // Refused where the two have none in common: then the group's hold.
+        call(number::SCHED_SETAFFINITY, [0, bytes as usize, cpus.as_ptr() as usize, 0, 0]);
     }
     if plan.namespaces != 0 {
         namespaces(plan.namespaces);

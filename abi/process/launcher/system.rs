@@ -29,6 +29,8 @@ pub mod number {
     pub const CAPSET: usize = 126;
     pub const PRCTL: usize = 157;
     pub const MOUNT: usize = 165;
+    pub const SCHED_SETAFFINITY: usize = 203;
+    pub const SCHED_GETAFFINITY: usize = 204;
     pub const EXIT_GROUP: usize = 231;
     pub const OPENAT: usize = 257;
     pub const UNSHARE: usize = 272;
@@ -51,6 +53,8 @@ pub mod number {
     pub const CAPSET: usize = 91;
     pub const EXIT_GROUP: usize = 94;
     pub const UNSHARE: usize = 97;
+    pub const SCHED_SETAFFINITY: usize = 122;
+    pub const SCHED_GETAFFINITY: usize = 123;
     pub const KILL: usize = 129;
     pub const SETRESUID: usize = 147;
     pub const SETRESGID: usize = 149;

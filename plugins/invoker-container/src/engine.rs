@@ -215,9 +215,11 @@ impl Engine {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let mut room = [0; 4096];
         stream.set_read_timeout(Some(left)).map_err(|error| self.broken(&error))?;
-        let count = match stream.read(&mut room) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(bytes.len().min(1)),
-            read => read.map_err(|error| self.broken(&error))?,
+        let count = loop {
+            match stream.read(&mut room) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted && Instant::now() < until => {}
+                read => break read.map_err(|error| self.broken(&error))?,
+            }
         };
         if bytes.len() + count > most || Instant::now() >= until {
             return Err(format!("{} answers too much or too slowly", self.shown()));

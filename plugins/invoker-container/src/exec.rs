@@ -4,9 +4,11 @@
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tempos_abi::host::LogLevel;
 use tempos_abi::invoker::{FunctionSpec, Scheduling};
 use tempos_process::clock::now_ns;
 use tempos_process::instance::Instance;
@@ -34,6 +36,8 @@ pub struct Exec {
     request: Value,
     scheduling: Scheduling,
     start_within_ns: u64,
+    /// That its level's scheduling is refused, which is said once.
+    said: AtomicBool,
 }
 
 impl Exec {
@@ -64,11 +68,12 @@ impl Exec {
             request,
             scheduling: spec.scheduling(),
             start_within_ns: config.start_within_ns,
+            said: AtomicBool::new(false),
         }
     }
 
     /// Waits until the engine has started it; its number is its own as long as the pidfd says that it lives.
-    fn started(&self, id: &str) -> Result<Process, String> {
+    fn started(&self, id: &str, container: &str) -> Result<Process, String> {
         let until = now_ns() + self.start_within_ns;
         let mut pause = 1;
         let pid = loop {
@@ -89,6 +94,9 @@ impl Exec {
             Started { running: true, pid: again, .. } if again == pid => {}
             _ => return Err(gone()),
         }
+        if !is_of(pid, container) {
+            return Err("its engine is not on this machine, or numbers processes in another way".into());
+        }
         // SAFETY: no pointers; signal 0 only asks whether one may.
         if unsafe { libc::kill(pid, 0) } != 0 {
             let error = io::Error::last_os_error();
@@ -108,19 +116,21 @@ impl Workers for Exec {
             self.engine.create_exec(&place.container.about.id, &self.request).map_err(io::Error::other)?;
         let (connection, first) = self.engine.start_exec(&id).map_err(io::Error::other)?;
         let ends = stream::apart(connection, first, &self.function)?;
-        let process = self.started(&id).map_err(|what| {
+        let process = self.started(&id, &place.container.about.id).map_err(|what| {
             let mut tail = Tail::new();
             tail.drain(ends.errors.as_raw_fd());
             let line = tail.last_line();
             io::Error::other(if line.is_empty() { what } else { format!("{what}: {line}") })
         })?;
-        if !is_of(process.pid(), &place.container.about.id) {
-            return Err(io::Error::other(
-                "the engine numbers processes in another way than this node sees them",
-            ));
-        }
         // As far as the system and the container's control groups grant it.
-        let _ = scheduling::apply_to(process.pid(), &self.scheduling);
+        if let Err(what) = scheduling::apply_to(process.pid(), &self.scheduling)
+            && !self.said.swap(true, Ordering::Relaxed)
+        {
+            let function = &self.function;
+            let sentence =
+                format!("function of workflow \"{function}\": its processes go without the level's {what}");
+            tempos_abi::export::log(LogLevel::WARNING, "container", &sentence);
+        }
         Ok(Instance::new(process, ends.requests, ends.answers, ends.errors))
     }
 }

@@ -86,12 +86,14 @@ impl Place {
                     let entrance = group.entrance().to_string_lossy().into_owned();
                     (Some(group), Some(entrance))
                 }
-                Err(what) if config.processes.is_some() => return Err(format!("processes: {what}")),
+                Err(what) if config.processes.is_some() => {
+                    return Err(format!("processes cannot be bounded ({what}): bound the container"));
+                }
                 Err(_) => (None, Some(folder.join("cgroup.procs").display().to_string())),
             },
             None if config.processes.is_some() => {
                 return Err(
-                    "processes: this node sees no control group of the container that counts them".into()
+                    "processes cannot be bounded: the node sees no control group of the container".into()
                 );
             }
             None => (None, None),
@@ -150,7 +152,8 @@ impl Place {
             [] => String::new(),
             list => format!("; not taken over from it: {}", list.join(", ")),
         };
-        format!("it runs in {}{without}", self.container.shown())
+        let by = if self.program.is_some() { "" } else { ", started by its engine" };
+        format!("it runs in {}{by}{without}", self.container.shown())
     }
 }
 
