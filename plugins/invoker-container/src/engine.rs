@@ -296,7 +296,7 @@ mod tests {
                 &b"HTTP/1.1 404 Not Found\r\n\r\n{\"message\":\"No such container: c\"}"[..],
                 "knows no container",
             ),
-            ("refused", b"HTTP/1.1 500 X\r\n\r\n{\"message\":\"dead\nly\"}", "answers with 500: dead ly"),
+            ("refused", b"HTTP/1.1 500 X\r\n\r\n{\"message\":\"dead\\nly\"}", "answers with 500: dead ly"),
             ("other", b"220 mail.example ESMTP\r\n", "does not speak"),
             ("empty", b"", "does not speak"),
             ("kind", b"HTTP/1.1 200 OK\r\n\r\n{\"Id\":5}", "does not say what a container is"),
