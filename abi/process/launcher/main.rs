@@ -15,6 +15,7 @@
 mod container;
 mod landlock;
 mod system;
+mod word;
 
 use core::ffi::{CStr, c_char};
 
@@ -35,6 +36,7 @@ const CGROUPS_MAX: usize = 24;
 /// What the arguments say.
 struct Plan {
     check: bool,
+    wait: Option<usize>,
     cgroups: [*const c_char; CGROUPS_MAX],
     cgroups_count: usize,
     container: Option<usize>,
@@ -69,6 +71,7 @@ extern "C" fn start(stack: *const usize) -> ! {
     }
     let mut plan = Plan {
         check: false,
+        wait: None,
         cgroups: [core::ptr::null(); CGROUPS_MAX],
         cgroups_count: 0,
         container: None,
@@ -90,6 +93,7 @@ extern "C" fn start(stack: *const usize) -> ! {
         let value = argument(at + 1);
         match argument(at) {
             b"--check" => plan.check = value == b"1",
+            b"--wait" => plan.wait = Some(decimal(value)),
             b"--cgroup" if plan.cgroups_count < CGROUPS_MAX => {
                 plan.cgroups[plan.cgroups_count] = text;
                 plan.cgroups_count += 1;
@@ -118,6 +122,11 @@ extern "C" fn start(stack: *const usize) -> ! {
     if plan.check {
         system::exit(0);
     }
+    let mut word = word::Word::new();
+    let environment = match plan.wait {
+        Some(from) => word.wait(from, environment),
+        None => environment,
+    };
     // SAFETY: a list of texts that ends with a null, and the environment likewise.
     let refused = unsafe {
         call(

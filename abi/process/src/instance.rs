@@ -1,6 +1,7 @@
 //! A resident worker: its process, its pipes, and one exchange of frames at a time.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +38,8 @@ pub struct Instance {
     errors: OwnedFd,
     tail: Tail,
     calls: u64,
+    /// The file that its process has as standard input, where that is to be filled later.
+    pub input: Option<File>,
     /// Events that it has answered.
     pub served: u32,
     /// Since when it has had nothing to do (CLOCK_MONOTONIC, ns).
@@ -103,6 +106,7 @@ impl Instance {
             errors,
             tail: Tail::new(),
             calls: frame::READY,
+            input: None,
             served: 0,
             idle_since_ns: 0,
             buffer: Box::new([0; BUFFER_BYTES]),
@@ -110,6 +114,12 @@ impl Instance {
             bounded: false,
             resident_bytes: 0,
         }
+    }
+
+    /// What it consists of: its process, the way to it, its output and its errors. Nothing has been read that is not
+    /// taken.
+    pub fn apart(self) -> (Process, OwnedFd, OwnedFd, OwnedFd) {
+        (self.process, self.requests, self.answers, self.errors)
     }
 
     /// Its process group.

@@ -7,6 +7,7 @@
 //! lane's workers. The node never forks: a thread of the function's own, scheduled as its level, starts its
 //! processes.
 
+pub mod ahead;
 pub mod clock;
 pub mod control_group;
 pub mod each;

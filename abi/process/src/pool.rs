@@ -10,14 +10,17 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tempos_abi::counters::FunctionCounters;
+use tempos_abi::event::Output;
 use tempos_abi::host::LogLevel;
-use tempos_abi::invoker::FunctionSpec;
+use tempos_abi::invoker::{FunctionSpec, Outcome};
 use tempos_abi::std_types::RArc;
 
 use crate::clock::now_ns;
+use crate::each::stopped;
 use crate::instance::Instance;
 use crate::source::Workers;
 use crate::spawner::{Nature, locked, thread_for};
+use crate::verdict::explain;
 
 const BACK_OFF_FIRST_NS: u64 = 10_000_000;
 const BACK_OFF_MOST_NS: u64 = 2_000_000_000;
@@ -157,6 +160,36 @@ impl Pool {
         }
     }
 
+    /// The same, but one that has ended meanwhile, or spoke without being asked, is given no event. The pause between
+    /// starts bounds how often that can be.
+    ///
+    /// # Errors
+    /// As for [`take`](Self::take).
+    pub fn take_at_rest(&self, deadline_ns: u64) -> Result<Instance, bool> {
+        loop {
+            let instance = self.take(deadline_ns)?;
+            if instance.is_at_rest() {
+                return Ok(instance);
+            }
+            self.shared.counters.crashed.add(1);
+            self.lost(false);
+        }
+    }
+
+    /// There was no worker to be had.
+    pub(crate) fn none(&self, deadline: bool, output: &mut Output<'_>) -> Outcome {
+        let reason = self.reason();
+        if !reason.is_empty() {
+            explain(output, format_args!("it has no worker: {reason}"));
+            return Outcome::NOT_STARTED;
+        }
+        if deadline {
+            return stopped(output);
+        }
+        output.explain("it has no worker that is free");
+        Outcome::NOT_STARTED
+    }
+
     /// Gives a worker back that has answered well enough to take the next event.
     pub fn put(&self, mut instance: Instance, recycle: bool) {
         let mut state = locked(&self.shared.state);
@@ -204,6 +237,24 @@ impl Pool {
             state = shared.arrived.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0;
         }
         state.alive - state.being_started
+    }
+
+    /// Keeps at least so many ready; one at least is started, so that what cannot work is known now and not with the
+    /// first event.
+    ///
+    /// # Errors
+    /// One sentence without its subject: why there is none.
+    pub fn begin(&self, least: u32) -> Result<(), String> {
+        if self.warm(least.max(1)) == 0 {
+            return Err(match self.reason() {
+                empty if empty.is_empty() => String::from("no worker was ready in time"),
+                reason => reason,
+            });
+        }
+        if least == 0 {
+            self.warm(0);
+        }
+        Ok(())
     }
 
     /// Something has befallen what workers run in: those that have ended with it are replaced now instead of at the

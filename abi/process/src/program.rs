@@ -32,6 +32,17 @@ pub enum Stdio {
         /// 1 and 2.
         errors: RawFd,
     },
+    /// Standard input, output and error of what the launcher becomes when it is told so on 3 (`--wait 3`).
+    Waiting {
+        /// 0.
+        input: RawFd,
+        /// 1.
+        output: RawFd,
+        /// 2.
+        errors: RawFd,
+        /// 3.
+        word: RawFd,
+    },
     /// The guard's own.
     Guard {
         /// 0.
@@ -46,6 +57,7 @@ impl Stdio {
     pub const fn beside(&self) -> RawFd {
         match self {
             Stdio::Plain { .. } => 3,
+            Stdio::Waiting { .. } => 4,
             Stdio::Aside { .. } => 5,
             Stdio::Guard { .. } => 4,
         }
@@ -135,6 +147,9 @@ impl Actions {
         match *stdio {
             Stdio::Plain { input, output, errors } => {
                 actions.place(&[(input, 0), (output, 1), (errors, 2)])?;
+            }
+            Stdio::Waiting { input, output, errors, word } => {
+                actions.place(&[(input, 0), (output, 1), (errors, 2), (word, 3)])?;
             }
             Stdio::Aside { requests, answers, errors } => {
                 actions.nothing(0)?;

@@ -100,9 +100,17 @@ impl Place {
         };
         let mut orders = Vec::new();
         let mut say = |option: &str, value: String| orders.extend([option.to_owned(), value]);
-        // The launcher gets the pidfd after its standard descriptors, and a worker's frames where they are aside.
-        let beside = if config.runtime == Runtime::Native { 3 } else { 5 };
-        say("--container", beside.to_string());
+        // The launcher gets the pidfd after all else: standard descriptors, a word to wait for, or frames aside.
+        let ahead = config.mode == Mode::Each && config.runtime == Runtime::Native;
+        let beside = match config.runtime {
+            Runtime::Native if ahead => 4,
+            Runtime::Native => 3,
+            _ => 5,
+        };
+        say("--container", format!("{beside}"));
+        if ahead {
+            say("--wait", "3".into());
+        }
         say("--join", namespaces(pid).map_err(shut)?.to_string());
         let folders = groups.folders.iter().map(|folder| folder.join("cgroup.procs").display().to_string());
         folders.chain(counting).for_each(|entrance| say("--cgroup", entrance));

@@ -7,12 +7,12 @@ use tempos_abi::PluginError;
 use tempos_abi::event::{EventView, Output};
 use tempos_abi::host::LogLevel;
 use tempos_abi::invoker::{Function, FunctionSpec, InvocationMethod, InvokeContext, Outcome};
-use tempos_process::each::Each;
+use tempos_process::ahead::{Ahead, Waiting};
 use tempos_process::pool::{Pool, Size, WORKERS_MAX};
 use tempos_process::process::own_resident_bytes;
 use tempos_process::runtime::Runtime;
 use tempos_process::source::{Piped, Workers};
-use tempos_process::spawner::{Nature, Spawner, locked};
+use tempos_process::spawner::{Nature, locked};
 use tempos_process::verdict::Memory;
 use tempos_process::warm::Warm;
 use tempos_process::{guard, scheduling};
@@ -55,34 +55,31 @@ impl InvocationMethod for InContainer {
         let nature = Nature { plugin: "container", scheduling: granted, no_new_privs: false };
         let memory = Memory { limit_bytes: spec.memory_bytes, node_bytes: own_resident_bytes() };
         let counters = spec.counters.clone();
-        let kind = if config.mode == Mode::Each && config.runtime == Runtime::Native {
-            let source = Box::new(Inside(Arc::clone(&seat)));
-            let spawner = Spawner::new(&spec.name, source, workers, nature).map_err(system)?;
-            Kind::Each(Each::new(spawner, workers, memory, counters))
-        } else {
-            let residents: Box<dyn Workers> = match config.mode {
-                Mode::Exec => Box::new(Exec::new(engine.clone(), Arc::clone(&seat), spec, &config)),
-                _ => {
-                    let aside = config.runtime != Runtime::Native;
-                    Box::new(Piped { source: Inside(Arc::clone(&seat)), aside })
-                }
-            };
-            // A source in mode `each` gets a fresh process for each event, started ahead.
-            let recycle_after = if config.mode == Mode::Each { 1 } else { spec.instances().recycle_after };
-            let size = Size::of(spec, config.start_within_ns);
-            let pool = Pool::new(&spec.name, residents, size, nature, counters.clone()).map_err(system)?;
-            let warm = Warm::new(pool, workers, memory, recycle_after, counters);
-            warm.begin(size.least)
-                .map_err(|reason| unusable(format!("{} cannot be used: {reason}", spec.file)))?;
-            Kind::Warm(warm)
+        let aside = config.runtime != Runtime::Native;
+        let ahead = config.mode == Mode::Each && !aside;
+        let source = Inside(Arc::clone(&seat));
+        let residents: Box<dyn Workers> = match config.mode {
+            Mode::Exec => Box::new(Exec::new(engine.clone(), Arc::clone(&seat), spec, &config)),
+            Mode::Each if ahead => Box::new(Waiting(source)),
+            Mode::Each | Mode::Warm => Box::new(Piped { source, aside }),
         };
+        let size = Size::of(spec, config.start_within_ns);
+        let pool = Pool::new(&spec.name, residents, size, nature, counters.clone()).map_err(system)?;
+        let kind = if ahead {
+            Kind::Ahead(Ahead::new(pool, workers, memory, counters))
+        } else {
+            // A source in mode `each` gets a fresh process for each event, too.
+            let recycle_after = if config.mode == Mode::Each { 1 } else { spec.instances().recycle_after };
+            Kind::Warm(Warm::new(pool, workers, memory, recycle_after, counters))
+        };
+        kind.begin(size.least)
+            .map_err(|reason| unusable(format!("{} cannot be used: {reason}", spec.file)))?;
         let kind = Arc::new(kind);
         let (of_watcher, asked) = (Arc::clone(&kind), spec.clone());
         let find = move || find(&engine, &asked, &config, granted);
-        let changed = move || {
-            if let Kind::Warm(warm) = &*of_watcher {
-                warm.look();
-            }
+        let changed = move || match &*of_watcher {
+            Kind::Ahead(ahead) => ahead.look(),
+            Kind::Warm(warm) => warm.look(),
         };
         let watcher = Watcher::start(&spec.name, seat, find, changed).map_err(system)?;
         Ok(ContainerFunction { kind, watcher: Mutex::new(watcher) })
@@ -90,8 +87,17 @@ impl InvocationMethod for InContainer {
 }
 
 enum Kind {
-    Each(Each),
+    Ahead(Ahead),
     Warm(Warm),
+}
+
+impl Kind {
+    fn begin(&self, least: u32) -> Result<(), String> {
+        match self {
+            Kind::Ahead(ahead) => ahead.begin(least),
+            Kind::Warm(warm) => warm.begin(least),
+        }
+    }
 }
 
 /// A function that is ready.
@@ -103,21 +109,21 @@ pub struct ContainerFunction {
 impl Function for ContainerFunction {
     fn invoke(&self, event: &EventView<'_>, output: &mut Output<'_>, context: &InvokeContext) -> Outcome {
         match &*self.kind {
-            Kind::Each(each) => each.invoke(event, output, context),
+            Kind::Ahead(ahead) => ahead.invoke(event, output, context),
             Kind::Warm(warm) => warm.invoke(event, output, context),
         }
     }
 
     fn cancel(&self, worker: u32) {
         match &*self.kind {
-            Kind::Each(each) => each.cancel(worker),
+            Kind::Ahead(ahead) => ahead.cancel(worker),
             Kind::Warm(warm) => warm.cancel(worker),
         }
     }
 
     fn warm(&self, instances: u32) -> u32 {
         match &*self.kind {
-            Kind::Each(_) => 0,
+            Kind::Ahead(ahead) => ahead.warm(instances),
             Kind::Warm(warm) => warm.warm(instances),
         }
     }
@@ -125,7 +131,7 @@ impl Function for ContainerFunction {
     fn retire(&self, deadline_ns: u64) {
         locked(&self.watcher).stop();
         match &*self.kind {
-            Kind::Each(each) => each.retire(),
+            Kind::Ahead(ahead) => ahead.retire(deadline_ns),
             Kind::Warm(warm) => warm.retire(deadline_ns),
         }
     }
