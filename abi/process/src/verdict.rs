@@ -16,6 +16,12 @@ pub struct Sentence {
     len: usize,
 }
 
+impl Default for Sentence {
+    fn default() -> Self {
+        Sentence::new()
+    }
+}
+
 impl Sentence {
     /// An empty one.
     pub const fn new() -> Self {

@@ -24,9 +24,15 @@ use crate::verdict::{self, Memory, explain};
 const LAST_READS_MAX: usize = 1024;
 
 /// What one of the workflow's concurrent invocations keeps for the next.
-struct Slot {
-    variables: Variables,
-    tail: Tail,
+pub(crate) struct Slot {
+    pub(crate) variables: Variables,
+    pub(crate) tail: Tail,
+}
+
+impl Slot {
+    pub(crate) fn new() -> Self {
+        Slot { variables: Variables::new(), tail: Tail::new() }
+    }
 }
 
 /// A function in mode `each`.
@@ -39,7 +45,7 @@ pub struct Each {
 }
 
 /// Why nothing more is waited for.
-enum Stop {
+pub(crate) enum Stop {
     Ended,
     Deadline,
     TooLarge,
@@ -48,10 +54,9 @@ enum Stop {
 impl Each {
     /// For so many invocations at once.
     pub fn new(spawner: Spawner, workers: usize, memory: Memory, counters: RArc<FunctionCounters>) -> Self {
-        let slot = || Mutex::new(Slot { variables: Variables::new(), tail: Tail::new() });
         Each {
             spawner,
-            slots: (0..workers).map(|_| slot()).collect(),
+            slots: (0..workers).map(|_| Mutex::new(Slot::new())).collect(),
             running: (0..workers).map(|_| Running::default()).collect(),
             memory,
             counters,
@@ -85,59 +90,8 @@ impl Each {
             Err(error) => return not_started(output, &error),
         };
         self.counters.started.add(1);
-        running.enter(process.pid());
-        let mut written = 0;
-        let stop = follow(&process, &pipes, running, slot, output, &mut written, context.deadline_ns);
-        process.kill_group();
-        // Nobody signals the group once its number may be another's.
-        running.leave();
-        let ended = process.reap();
-        let stop = match stop {
-            Stop::Ended if !last_words(&pipes, slot, output, &mut written) => Stop::TooLarge,
-            other => other,
-        };
-        self.settle(stop, ended, running, slot, output, written, context)
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn settle(
-        &self,
-        stop: Stop,
-        ended: Option<Ended>,
-        running: &Running,
-        slot: &Slot,
-        output: &mut Output<'_>,
-        written: usize,
-        context: &InvokeContext,
-    ) -> Outcome {
-        let late = context.deadline_ns != 0 && now_ns() > context.deadline_ns;
-        let killed = ended.is_some_and(|ended| ended.signal == libc::SIGKILL);
-        if running.is_cancelled() && killed {
-            output.explain("it was told to end early");
-            return Outcome::KILLED;
-        }
-        match (stop, ended) {
-            (Stop::TooLarge, _) => {
-                let _ = output.commit(output.capacity() + 1);
-                Outcome::OUTPUT_TOO_LARGE
-            }
-            // The kernel ends a real-time process by itself soon after its deadline.
-            (Stop::Ended, Some(_)) if late && killed => stopped(output),
-            (Stop::Deadline, _) | (_, None) => stopped(output),
-            (Stop::Ended, Some(Ended { code: Some(0), .. })) => {
-                if written > 0 {
-                    let _ = output.commit(written);
-                }
-                if late { Outcome::LATE } else { Outcome::DONE }
-            }
-            (Stop::Ended, Some(ended)) => {
-                let outcome = verdict::of_bad_end(&ended, &slot.tail, self.memory, output);
-                if outcome == Outcome::CRASHED || outcome == Outcome::OVER_MEMORY {
-                    self.counters.crashed.add(1);
-                }
-                outcome
-            }
-        }
+        let run = Run { process, pipes, running, slot, memory: self.memory, counters: &self.counters };
+        run.follow_through(output, context.deadline_ns)
     }
 
     /// Ends the invocation of that worker, where there is one.
@@ -160,38 +114,40 @@ pub fn stopped(output: &mut Output<'_>) -> Outcome {
     Outcome::KILLED
 }
 
-fn not_started(output: &mut Output<'_>, error: &io::Error) -> Outcome {
+pub(crate) fn not_started(output: &mut Output<'_>, error: &io::Error) -> Outcome {
     explain(output, format_args!("it could not be started: {error}"));
     Outcome::NOT_STARTED
 }
 
 /// The node's ends of a process's output and errors.
-struct Pipes {
-    output: OwnedFd,
-    errors: OwnedFd,
+pub(crate) struct Pipes {
+    pub(crate) output: OwnedFd,
+    pub(crate) errors: OwnedFd,
 }
 
 /// The event in memory for the process to read, and the pipes that it writes to.
 fn prepare(payload: &[u8], variables: &mut Variables) -> io::Result<(Start, Pipes)> {
-    let input = in_memory(payload)?;
+    let input = in_memory()?;
+    // At a place of its own, so that the process reads from the start.
+    input.write_all_at(payload, 0)?;
     let (output, to_output) = pipe()?;
     let (errors, to_errors) = pipe()?;
     let variables = std::mem::take(variables);
-    Ok((Start { variables, input, output: to_output, errors: to_errors }, Pipes { output, errors }))
+    Ok((
+        Start { variables, input: input.into(), output: to_output, errors: to_errors },
+        Pipes { output, errors },
+    ))
 }
 
-/// A file without a name that holds these bytes.
-fn in_memory(payload: &[u8]) -> io::Result<OwnedFd> {
+/// An empty file without a name, for an event.
+pub(crate) fn in_memory() -> io::Result<File> {
     // SAFETY: the name is a text.
     let file = unsafe { libc::memfd_create(c"event".as_ptr(), libc::MFD_CLOEXEC) };
     if file < 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: just opened, and nobody else's.
-    let file = File::from(unsafe { OwnedFd::from_raw_fd(file) });
-    // At a place of its own, so that the process reads from the start.
-    file.write_all_at(payload, 0)?;
-    Ok(file.into())
+    Ok(File::from(unsafe { OwnedFd::from_raw_fd(file) }))
 }
 
 /// A pipe whose reading end does not block.
@@ -208,6 +164,62 @@ pub fn do_not_block(descriptor: RawFd) -> io::Result<()> {
     match unsafe { libc::fcntl(descriptor, libc::F_SETFL, libc::O_NONBLOCK) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A process that works on an event.
+pub(crate) struct Run<'a> {
+    pub(crate) process: Process,
+    pub(crate) pipes: Pipes,
+    pub(crate) running: &'a Running,
+    pub(crate) slot: &'a mut Slot,
+    pub(crate) memory: Memory,
+    pub(crate) counters: &'a FunctionCounters,
+}
+
+impl Run<'_> {
+    /// Follows it, ends what is left of it, and says how it went.
+    pub(crate) fn follow_through(self, output: &mut Output<'_>, deadline_ns: u64) -> Outcome {
+        let Run { process, pipes, running, slot, memory, counters } = self;
+        running.enter(process.pid());
+        let mut written = 0;
+        let stop = follow(&process, &pipes, running, slot, output, &mut written, deadline_ns);
+        process.kill_group();
+        // Nobody signals the group once its number may be another's.
+        running.leave();
+        let ended = process.reap();
+        let stop = match stop {
+            Stop::Ended if !last_words(&pipes, slot, output, &mut written) => Stop::TooLarge,
+            other => other,
+        };
+        let late = deadline_ns != 0 && now_ns() > deadline_ns;
+        let killed = ended.is_some_and(|ended| ended.signal == libc::SIGKILL);
+        if running.is_cancelled() && killed {
+            output.explain("it was told to end early");
+            return Outcome::KILLED;
+        }
+        match (stop, ended) {
+            (Stop::TooLarge, _) => {
+                let _ = output.commit(output.capacity() + 1);
+                Outcome::OUTPUT_TOO_LARGE
+            }
+            // The kernel ends a real-time process by itself soon after its deadline.
+            (Stop::Ended, Some(_)) if late && killed => stopped(output),
+            (Stop::Deadline, _) | (_, None) => stopped(output),
+            (Stop::Ended, Some(Ended { code: Some(0), .. })) => {
+                if written > 0 {
+                    let _ = output.commit(written);
+                }
+                if late { Outcome::LATE } else { Outcome::DONE }
+            }
+            (Stop::Ended, Some(ended)) => {
+                let outcome = verdict::of_bad_end(&ended, &slot.tail, memory, output);
+                if outcome == Outcome::CRASHED || outcome == Outcome::OVER_MEMORY {
+                    counters.crashed.add(1);
+                }
+                outcome
+            }
+        }
     }
 }
 

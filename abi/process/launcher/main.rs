@@ -1,4 +1,5 @@
-//! `tempos-exec`: takes away what a function may not have, then becomes the function. With `--guard` it waits
+//! `tempos-exec`: enters a container where it is told to, takes away what a function may not have, then becomes the
+//! function. With `--guard` it waits
 //! for the end of the node instead, and ends what the node has left.
 //!
 //! It is run between posix_spawn(3) and the function, so it is small: no allocator, no libc, no Rust runtime,
@@ -11,8 +12,10 @@
 #![no_std]
 #![no_main]
 
+mod container;
 mod landlock;
 mod system;
+mod word;
 
 use core::ffi::{CStr, c_char};
 
@@ -27,10 +30,19 @@ const CLONE_NEWPID: usize = 0x2000_0000;
 const SIGKILL: usize = 9;
 const SIGCHLD: usize = 17;
 
+/// Control groups that it can be told to enter: one for each hierarchy of cgroups(7), version 1, and some more.
+const CGROUPS_MAX: usize = 24;
+
 /// What the arguments say.
 struct Plan {
     check: bool,
-    cgroup: *const c_char,
+    wait: Option<usize>,
+    cgroups: [*const c_char; CGROUPS_MAX],
+    cgroups_count: usize,
+    container: Option<usize>,
+    joined: usize,
+    directory: *const c_char,
+    capabilities: Option<usize>,
     namespaces: usize,
     groups: Option<&'static [u8]>,
     group: Option<usize>,
@@ -59,7 +71,13 @@ extern "C" fn start(stack: *const usize) -> ! {
     }
     let mut plan = Plan {
         check: false,
-        cgroup: core::ptr::null(),
+        wait: None,
+        cgroups: [core::ptr::null(); CGROUPS_MAX],
+        cgroups_count: 0,
+        container: None,
+        joined: 0,
+        directory: core::ptr::null(),
+        capabilities: None,
         namespaces: 0,
         groups: None,
         group: None,
@@ -75,7 +93,15 @@ extern "C" fn start(stack: *const usize) -> ! {
         let value = argument(at + 1);
         match argument(at) {
             b"--check" => plan.check = value == b"1",
-            b"--cgroup" => plan.cgroup = text,
+            b"--wait" => plan.wait = Some(decimal(value)),
+            b"--cgroup" if plan.cgroups_count < CGROUPS_MAX => {
+                plan.cgroups[plan.cgroups_count] = text;
+                plan.cgroups_count += 1;
+            }
+            b"--container" => plan.container = Some(decimal(value)),
+            b"--join" => plan.joined = decimal(value),
+            b"--directory" => plan.directory = text,
+            b"--capabilities" => plan.capabilities = Some(decimal(value)),
             b"--namespaces" => plan.namespaces = decimal(value),
             b"--limit" => limit(value),
             b"--groups" => plan.groups = Some(value),
@@ -96,6 +122,11 @@ extern "C" fn start(stack: *const usize) -> ! {
     if plan.check {
         system::exit(0);
     }
+    let mut word = word::Word::new();
+    let environment = match plan.wait {
+        Some(from) => word.wait(from, environment),
+        None => environment,
+    };
     // SAFETY: a list of texts that ends with a null, and the environment likewise.
     let refused = unsafe {
         call(
@@ -108,17 +139,35 @@ extern "C" fn start(stack: *const usize) -> ! {
 
 /// Carries the plan out, what needs privileges first.
 fn apply(plan: &Plan) {
-    if !plan.cgroup.is_null() {
-        let file = open(plan.cgroup, system::O_WRONLY | system::O_CLOEXEC);
+    // Their paths are the node's: opened before the container's files are the only ones, entered in it.
+    let mut groups = [0usize; CGROUPS_MAX];
+    let groups = &mut groups[..plan.cgroups_count];
+    for (group, path) in groups.iter_mut().zip(&plan.cgroups) {
+        let file = open(*path, system::O_WRONLY | system::O_CLOEXEC);
         done(file, "cannot open its control group");
-        done(
-            call(number::WRITE, [file.0 as usize, b"0".as_ptr() as usize, 1, 0, 0]),
-            "may not enter its control group",
-        );
-        call(number::CLOSE, [file.0 as usize, 0, 0, 0, 0]);
+        *group = file.0 as usize;
+    }
+    if let Some(container) = plan.container {
+        container::enter(container, plan.joined);
+    }
+    // A group of CPUs would give this process all of its own, instead of the level's.
+    let mut cpus = [0u64; 16];
+    let bytes = call(number::SCHED_GETAFFINITY, [0, 128, cpus.as_mut_ptr() as usize, 0, 0]).0;
+    let entered = !groups.is_empty();
+    for group in groups {
+        let written = call(number::WRITE, [*group, b"0".as_ptr() as usize, 1, 0, 0]);
+        done(written, "may not enter its control group");
+        call(number::CLOSE, [*group, 0, 0, 0, 0]);
+    }
+    if entered && bytes > 0 {
+        // Refused where the two have none in common: then the group's hold.
+        call(number::SCHED_SETAFFINITY, [0, bytes as usize, cpus.as_ptr() as usize, 0, 0]);
     }
     if plan.namespaces != 0 {
         namespaces(plan.namespaces);
+    }
+    if let Some(kept) = plan.capabilities {
+        container::bound(kept);
     }
     if let Some(groups) = plan.groups {
         let mut list = [0u32; 64];
@@ -135,6 +184,16 @@ fn apply(plan: &Plan) {
     if let Some(user) = plan.user {
         done(call(number::SETRESUID, [user, user, user, 0, 0]), "may not change its user");
     }
+    if let Some(kept) = plan.capabilities {
+        container::keep(kept);
+    }
+    if plan.container.is_some() && plan.joined & CLONE_NEWPID != 0 {
+        container::end_with_parent();
+    }
+    if !plan.directory.is_null() {
+        let entered = call(number::CHDIR, [plan.directory as usize, 0, 0, 0, 0]);
+        done(entered, "cannot enter its working directory");
+    }
     if plan.no_new_privileges {
         const PR_SET_NO_NEW_PRIVS: usize = 38;
         done(call(number::PRCTL, [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0]), "cannot give up new privileges");
@@ -145,12 +204,14 @@ fn apply(plan: &Plan) {
     }
 }
 
-/// `RESOURCE=VALUE`, both decimal (setrlimit(2)).
+/// `RESOURCE=VALUE` or `RESOURCE=SOFT:HARD`, all decimal (setrlimit(2)).
 fn limit(text: &[u8]) {
     let mut parts = text.splitn(2, |byte| *byte == b'=');
     let resource = decimal(parts.next().unwrap_or(b""));
-    let value = decimal(parts.next().unwrap_or(b"")) as u64;
-    let both = [value, value];
+    let mut values = parts.next().unwrap_or(b"").splitn(2, |byte| *byte == b':');
+    let soft = decimal(values.next().unwrap_or(b"")) as u64;
+    let hard = values.next().map_or(soft, |text| decimal(text) as u64);
+    let both = [soft, hard];
     done(call(number::PRLIMIT, [0, resource, both.as_ptr() as usize, 0, 0]), "may not set a limit");
 }
 
@@ -211,7 +272,7 @@ fn first_process(mounts: bool) {
 }
 
 /// Waits for a child, and reaps all others that end before it.
-fn wait_for(child: usize) -> i32 {
+pub(crate) fn wait_for(child: usize) -> i32 {
     const EINTR: isize = -4;
     const ANY: usize = usize::MAX;
     loop {
@@ -227,7 +288,7 @@ fn wait_for(child: usize) -> i32 {
 }
 
 /// Ends as a child has ended.
-fn end_as(status: i32) -> ! {
+pub(crate) fn end_as(status: i32) -> ! {
     let signal = status & 0x7f;
     if signal != 0 {
         let own = call(number::GETPID, [0; 5]).0 as usize;

@@ -1,48 +1,11 @@
-//! The launcher `tempos-exec`: carried inside this library, started from memory, and what it is told.
+//! What the launcher is told about a function: what of its options the kernel is not told in another way.
 
-use std::ffi::CString;
-use std::io::{self, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::OnceLock;
+use tempos_process::control_group::ControlGroup;
+use tempos_process::limits::Limits;
+use tempos_process::seccomp;
 
 use crate::config::Config;
-use crate::control_group::ControlGroup;
-use crate::limits::Limits;
-use crate::seccomp;
 use crate::user::User;
-
-/// Built by `build.rs` from `launcher/`.
-static BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tempos-exec"));
-
-/// The code that the launcher ends with where it could not become the function.
-pub const REFUSED: i32 = 125;
-/// How its sentences begin.
-pub const SAYS: &str = "tempos-exec: ";
-
-/// The path to start it by: memory of this process, which stays for its life.
-///
-/// # Errors
-/// What the system refuses.
-pub fn path() -> io::Result<CString> {
-    static FILE: OnceLock<OwnedFd> = OnceLock::new();
-    let file = match FILE.get() {
-        Some(file) => file,
-        None => {
-            // SAFETY: the name is a text.
-            let file = unsafe { libc::memfd_create(c"tempos-exec".as_ptr(), libc::MFD_CLOEXEC) };
-            if file < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            // SAFETY: just opened, and nobody else's.
-            let mut file = std::fs::File::from(unsafe { OwnedFd::from_raw_fd(file) });
-            file.write_all(BYTES)?;
-            FILE.get_or_init(|| file.into())
-        }
-    };
-    // Not `/proc/self`: the child has closed it when it gets there.
-    let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
-    Ok(CString::new(path).unwrap_or_default())
-}
 
 /// What the launcher is told, where one is needed at all.
 #[derive(Debug, Default)]

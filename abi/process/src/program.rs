@@ -32,6 +32,17 @@ pub enum Stdio {
         /// 1 and 2.
         errors: RawFd,
     },
+    /// Standard input, output and error of what the launcher becomes when it is told so on 3 (`--wait 3`).
+    Waiting {
+        /// 0.
+        input: RawFd,
+        /// 1.
+        output: RawFd,
+        /// 2.
+        errors: RawFd,
+        /// 3.
+        word: RawFd,
+    },
     /// The guard's own.
     Guard {
         /// 0.
@@ -39,6 +50,18 @@ pub enum Stdio {
         /// 3.
         table: RawFd,
     },
+}
+
+impl Stdio {
+    /// The number that a process gets one more descriptor as.
+    pub const fn beside(&self) -> RawFd {
+        match self {
+            Stdio::Plain { .. } => 3,
+            Stdio::Waiting { .. } => 4,
+            Stdio::Aside { .. } => 5,
+            Stdio::Guard { .. } => 4,
+        }
+    }
 }
 
 /// A program that can be started any number of times.
@@ -68,15 +91,21 @@ impl Program {
         self
     }
 
-    /// Starts it: its own process group, default signals, none blocked.
+    /// Starts it: its own process group, default signals, none blocked. It also gets `beside`, under the number
+    /// after the last of `stdio` (see [`Stdio::beside`]).
     ///
     /// # Errors
     /// What the system refuses (EAGAIN, ENOENT, …).
-    pub fn start(&self, variables: Option<&Variables>, stdio: &Stdio) -> io::Result<Process> {
+    pub fn start(
+        &self,
+        variables: Option<&Variables>,
+        stdio: &Stdio,
+        beside: Option<RawFd>,
+    ) -> io::Result<Process> {
         let arguments = pointers(self.arguments.iter().map(|text| text.as_ptr()));
         let own = self.environment.iter().map(|text| text.as_ptr());
         let environment = pointers(own.chain(variables.into_iter().flat_map(Variables::texts)));
-        let actions = Actions::new(stdio)?;
+        let actions = Actions::new(stdio, beside)?;
         let attributes = Attributes::new(self.own_scheduling)?;
         let mut pid = 0;
         // SAFETY: path and lists are texts and end with a null; actions and attributes were initialised.
@@ -111,27 +140,33 @@ fn pointers(texts: impl Iterator<Item = *const c_char>) -> Vec<*const c_char> {
 struct Actions(MaybeUninit<libc::posix_spawn_file_actions_t>);
 
 impl Actions {
-    fn new(stdio: &Stdio) -> io::Result<Self> {
+    fn new(stdio: &Stdio, beside: Option<RawFd>) -> io::Result<Self> {
         let mut actions = Actions(MaybeUninit::uninit());
         // SAFETY: the memory is this struct's own.
         check(unsafe { libc::posix_spawn_file_actions_init(actions.0.as_mut_ptr()) })?;
         match *stdio {
             Stdio::Plain { input, output, errors } => {
                 actions.place(&[(input, 0), (output, 1), (errors, 2)])?;
-                actions.close_from(3)?;
+            }
+            Stdio::Waiting { input, output, errors, word } => {
+                actions.place(&[(input, 0), (output, 1), (errors, 2), (word, 3)])?;
             }
             Stdio::Aside { requests, answers, errors } => {
                 actions.nothing(0)?;
                 actions.place(&[(errors, 1), (errors, 2), (requests, 3), (answers, 4)])?;
-                actions.close_from(5)?;
             }
             Stdio::Guard { input, table } => {
                 actions.place(&[(input, 0), (table, 3)])?;
                 actions.nothing(1)?;
                 actions.nothing(2)?;
-                actions.close_from(4)?;
             }
         }
+        let mut next = stdio.beside();
+        if let Some(descriptor) = beside {
+            actions.place(&[(descriptor, next)])?;
+            next += 1;
+        }
+        actions.close_from(next)?;
         Ok(actions)
     }
 

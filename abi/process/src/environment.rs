@@ -56,6 +56,11 @@ impl Variables {
         self.starts.push(start as u32);
     }
 
+    /// All of them, one after the other, each ended by a zero.
+    pub fn block(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+
     /// `NAME=value`, each ended by a zero; they live until the next fill.
     pub fn texts(&self) -> impl Iterator<Item = *const c_char> {
         self.starts.iter().map(|start| self.text[*start as usize..].as_ptr().cast())

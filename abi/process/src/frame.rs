@@ -1,4 +1,4 @@
-//! The frames that the node and a resident worker exchange (`README.md`, "Resident workers"). Pure; trusts nothing
+//! The frames that the node and a resident worker exchange (the README of `invoker-spawn`, "Resident workers"). Pure; trusts nothing
 //! that a worker writes. All numbers are little endian.
 
 use tempos_abi::event::EventView;

@@ -17,8 +17,9 @@ use tempos_abi::invoker::Scheduling;
 use crate::clock::now_ns;
 use crate::environment::Variables;
 use crate::process::Process;
-use crate::program::{Program, Stdio};
+use crate::program::Stdio;
 use crate::scheduling;
+use crate::source::Source;
 
 const STACK_BYTES: usize = 256 * 1024;
 
@@ -63,7 +64,7 @@ struct Orders {
 }
 
 struct Shared {
-    program: Program,
+    source: Box<dyn Source>,
     orders: Mutex<Orders>,
     bell: Condvar,
     mailboxes: Vec<(Mutex<Mailbox>, Condvar)>,
@@ -78,6 +79,8 @@ pub struct Spawner {
 /// What the thread is to be: its level's scheduling, and whether its children may gain privileges.
 #[derive(Clone, Copy, Debug)]
 pub struct Nature {
+    /// The method's plugin, for thread names and the log.
+    pub plugin: &'static str,
     /// The level's.
     pub scheduling: Scheduling,
     /// Neither it nor what it starts gains privileges.
@@ -90,7 +93,7 @@ impl Nature {
         if let Err(what) = scheduling::apply(&self.scheduling) {
             let sentence =
                 format!("function of workflow \"{function}\": its processes go without the level's {what}");
-            tempos_abi::export::log(LogLevel::WARNING, "spawn", &sentence);
+            tempos_abi::export::log(LogLevel::WARNING, self.plugin, &sentence);
         }
         if self.no_new_privs {
             scheduling::no_new_privileges();
@@ -103,15 +106,15 @@ impl Spawner {
     ///
     /// # Errors
     /// What the system refuses (EAGAIN).
-    pub fn new(name: &str, program: Program, workers: usize, nature: Nature) -> io::Result<Self> {
+    pub fn new(name: &str, source: Box<dyn Source>, workers: usize, nature: Nature) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            program,
+            source,
             orders: Mutex::new(Orders { waiting: VecDeque::with_capacity(workers), stop: false }),
             bell: Condvar::new(),
             mailboxes: (0..workers).map(|_| Default::default()).collect(),
         });
         let (of_thread, function) = (Arc::clone(&shared), name.to_owned());
-        let thread = thread_for(name)?.spawn(move || {
+        let thread = thread_for(nature.plugin, name).spawn(move || {
             nature.assume(&function);
             of_thread.run();
         })?;
@@ -193,7 +196,7 @@ impl Shared {
         let Start { variables, input, output, errors } = start;
         let stdio =
             Stdio::Plain { input: input.as_raw_fd(), output: output.as_raw_fd(), errors: errors.as_raw_fd() };
-        let process = self.program.start(Some(&variables), &stdio);
+        let process = self.source.start(Some(&variables), &stdio);
         // The worker sees the end of the output when the process closes it: nobody else may hold it.
         drop((input, output, errors));
         let mut mailbox = locked(mailbox);
@@ -204,10 +207,10 @@ impl Shared {
     }
 }
 
-/// A thread that is named after a function.
-pub fn thread_for(name: &str) -> io::Result<std::thread::Builder> {
+/// A thread that is named after a plugin and a function.
+pub fn thread_for(plugin: &str, name: &str) -> std::thread::Builder {
     let short: String = name.chars().filter(|c| *c != '\0').take(8).collect();
-    Ok(std::thread::Builder::new().name(format!("spawn-{short}")).stack_size(STACK_BYTES))
+    std::thread::Builder::new().name(format!("{plugin}-{short}")).stack_size(STACK_BYTES)
 }
 
 /// What a mutex guards; a panic elsewhere has been reported there.

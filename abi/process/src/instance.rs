@@ -1,6 +1,7 @@
 //! A resident worker: its process, its pipes, and one exchange of frames at a time.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +13,9 @@ use crate::clock::{now_ns, polled, wait};
 use crate::each::{do_not_block, pipe, stopped};
 use crate::frame::{self, ANSWER_HEAD_BYTES, AnswerHead};
 use crate::process::{Ended, Process};
-use crate::program::{Program, Stdio};
+use crate::program::Stdio;
 use crate::running::Running;
+use crate::source::Source;
 use crate::tail::Tail;
 use crate::verdict::{self, Memory, Sentence, explain};
 
@@ -36,6 +38,8 @@ pub struct Instance {
     errors: OwnedFd,
     tail: Tail,
     calls: u64,
+    /// The file that its process has as standard input, where that is to be filled later.
+    pub input: Option<File>,
     /// Events that it has answered.
     pub served: u32,
     /// Since when it has had nothing to do (CLOCK_MONOTONIC, ns).
@@ -68,7 +72,7 @@ impl Instance {
     ///
     /// # Errors
     /// What the system refuses.
-    pub fn start(program: &Program, aside: bool) -> io::Result<Self> {
+    pub fn start(source: &dyn Source, aside: bool) -> io::Result<Self> {
         let (of_worker, requests) = io::pipe()?;
         let (answers, to_answers) = pipe()?;
         let (errors, to_errors) = pipe()?;
@@ -88,21 +92,34 @@ impl Instance {
                 errors: to_errors.as_raw_fd(),
             }
         };
-        let process = program.start(None, &stdio)?;
-        Ok(Instance {
+        let process = source.start(None, &stdio)?;
+        Ok(Instance::new(process, requests.into(), answers, errors))
+    }
+
+    /// A worker that was started in another way: frames go to `requests`, answers and errors come from the other
+    /// two, and none of them blocks.
+    pub fn new(process: Process, requests: OwnedFd, answers: OwnedFd, errors: OwnedFd) -> Self {
+        Instance {
             process,
-            requests: requests.into(),
+            requests,
             answers,
             errors,
             tail: Tail::new(),
             calls: frame::READY,
+            input: None,
             served: 0,
             idle_since_ns: 0,
             buffer: Box::new([0; BUFFER_BYTES]),
             filled: 0,
             bounded: false,
             resident_bytes: 0,
-        })
+        }
+    }
+
+    /// What it consists of: its process, the way to it, its output and its errors. Nothing has been read that is not
+    /// taken.
+    pub fn apart(self) -> (Process, OwnedFd, OwnedFd, OwnedFd) {
+        (self.process, self.requests, self.answers, self.errors)
     }
 
     /// Its process group.
@@ -395,6 +412,9 @@ impl Instance {
 
     /// Lets it end by itself: its input ends. It is killed where it is still there at that time.
     pub fn end(self, until_ns: u64) {
+        // A socket is also held by who reads its answers.
+        // SAFETY: no pointers; a pipe refuses it, and is closed below.
+        unsafe { libc::shutdown(self.requests.as_raw_fd(), libc::SHUT_WR) };
         drop(self.requests);
         self.process.has_ended(until_ns);
     }
@@ -427,14 +447,26 @@ impl Sending<'_> {
     }
 }
 
-/// What a process has in memory now (proc(5), statm); 0 where it has gone.
+/// The most that one of a process, its first child, and that one's has in memory now (proc(5)); 0 where they have
+/// gone. In a namespace of its own or in a container a function is its launcher's child, or that one's.
 fn resident_bytes(pid: i32) -> u64 {
-    let mut path = Sentence::new();
-    let _ = write!(path, "/proc/{pid}/statm");
-    let mut text = [0; 128];
-    let read = std::fs::File::open(path.text()).and_then(|mut file| file.read(&mut text)).unwrap_or(0);
+    let (mut most, mut pid) = (0, Some(pid));
+    for _ in 0..3 {
+        let Some(of) = pid else { break };
+        let pages: u64 = number_in(format_args!("/proc/{of}/statm"), 1).unwrap_or(0);
+        most = most.max(pages.saturating_mul(4096));
+        pid = number_in(format_args!("/proc/{of}/task/{of}/children"), 0);
+    }
+    most
+}
+
+/// One of the numbers that a small file begins with.
+fn number_in<N: std::str::FromStr>(path: std::fmt::Arguments<'_>, at: usize) -> Option<N> {
+    let (mut name, mut text) = (Sentence::new(), [0; 128]);
+    let _ = name.write_fmt(path);
+    let read = std::fs::File::open(name.text()).and_then(|mut file| file.read(&mut text)).unwrap_or(0);
     let fields = std::str::from_utf8(&text[..read]).unwrap_or("");
-    fields.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+    fields.split_ascii_whitespace().nth(at)?.parse().ok()
 }
 
 /// Reads once; 0 where there is nothing yet.
@@ -449,7 +481,10 @@ fn read(answers: &OwnedFd, room: &mut [u8]) -> Result<usize, Broken> {
 }
 
 /// The same descriptor under a number that a worker does not get frames as.
-fn raised(descriptor: OwnedFd) -> io::Result<OwnedFd> {
+///
+/// # Errors
+/// What the system refuses (EMFILE).
+pub fn raised(descriptor: OwnedFd) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.
     let raised = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, LOWEST) };
     if raised < 0 {

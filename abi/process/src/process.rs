@@ -41,6 +41,8 @@ pub fn own_resident_bytes() -> u64 {
 #[derive(Debug)]
 pub struct Process {
     pid: i32,
+    /// Somebody else has started it, and reaps it.
+    foreign: bool,
     handle: OwnedFd,
     entry: Option<Entry>,
     reaped: bool,
@@ -66,7 +68,13 @@ impl Process {
         }
         // SAFETY: just opened, and nobody else's.
         let handle = unsafe { OwnedFd::from_raw_fd(handle as RawFd) };
-        Ok(Process { pid, handle, entry, reaped: false })
+        Ok(Process { pid, foreign: false, handle, entry, reaped: false })
+    }
+
+    /// Takes charge of a process that somebody else has started, by a pidfd of it: it leads its own process group,
+    /// and this node may end it. How it ended is not told.
+    pub fn foreign(pid: i32, handle: OwnedFd) -> Self {
+        Process { pid, foreign: true, handle, entry: Some(Entry::of(pid)), reaped: false }
     }
 
     /// Its number, and that of its group.
@@ -79,9 +87,11 @@ impl Process {
         self.handle.as_raw_fd()
     }
 
-    /// Kills everything in its group. Its number is its own as long as it was not reaped.
+    /// Kills everything in its group. Its number is its own as long as it was not reaped, which somebody else may do
+    /// at once with a foreign one.
     pub fn kill_group(&self) {
-        if !self.reaped {
+        let gone = self.foreign && wait(&mut [polled(self.handle(), libc::POLLIN)], 1);
+        if !self.reaped && !gone {
             // SAFETY: no pointers; see above.
             unsafe { libc::kill(-self.pid, libc::SIGKILL) };
         }
@@ -107,13 +117,18 @@ impl Process {
 
     fn end(&mut self) -> Option<Ended> {
         self.kill_group();
-        if !self.has_ended(now_ns() + REAP_NS) {
-            LEFT.lock().unwrap_or_else(PoisonError::into_inner).push(self.pid);
-            self.reaped = true;
+        let ended = self.has_ended(now_ns() + REAP_NS);
+        self.reaped = true;
+        if !ended {
+            if !self.foreign {
+                LEFT.lock().unwrap_or_else(PoisonError::into_inner).push(self.pid);
+            }
             return None;
         }
         self.entry = None;
-        self.reaped = true;
+        if self.foreign {
+            return Some(Ended::default());
+        }
         let mut status = 0;
         // SAFETY: all zeros is a valid value of this plain struct.
         let mut usage: libc::rusage = unsafe { std::mem::zeroed() };

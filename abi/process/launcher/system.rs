@@ -21,28 +21,40 @@ pub mod number {
     pub const EXECVE: usize = 59;
     pub const WAIT4: usize = 61;
     pub const KILL: usize = 62;
+    pub const CHDIR: usize = 80;
     pub const SETGROUPS: usize = 116;
     pub const SETRESUID: usize = 117;
     pub const SETRESGID: usize = 119;
+    pub const CAPGET: usize = 125;
+    pub const CAPSET: usize = 126;
     pub const PRCTL: usize = 157;
     pub const MOUNT: usize = 165;
+    pub const SCHED_SETAFFINITY: usize = 203;
+    pub const SCHED_GETAFFINITY: usize = 204;
     pub const EXIT_GROUP: usize = 231;
     pub const OPENAT: usize = 257;
     pub const UNSHARE: usize = 272;
     pub const PIPE2: usize = 293;
     pub const PRLIMIT: usize = 302;
+    pub const SETNS: usize = 308;
+    pub const CLOSE_RANGE: usize = 436;
 }
 
 #[cfg(target_arch = "aarch64")]
 pub mod number {
     pub const MOUNT: usize = 40;
+    pub const CHDIR: usize = 49;
     pub const OPENAT: usize = 56;
     pub const CLOSE: usize = 57;
     pub const PIPE2: usize = 59;
     pub const READ: usize = 63;
     pub const WRITE: usize = 64;
+    pub const CAPGET: usize = 90;
+    pub const CAPSET: usize = 91;
     pub const EXIT_GROUP: usize = 94;
     pub const UNSHARE: usize = 97;
+    pub const SCHED_SETAFFINITY: usize = 122;
+    pub const SCHED_GETAFFINITY: usize = 123;
     pub const KILL: usize = 129;
     pub const SETRESUID: usize = 147;
     pub const SETRESGID: usize = 149;
@@ -54,6 +66,8 @@ pub mod number {
     pub const MMAP: usize = 222;
     pub const WAIT4: usize = 260;
     pub const PRLIMIT: usize = 261;
+    pub const SETNS: usize = 268;
+    pub const CLOSE_RANGE: usize = 436;
 }
 
 #[cfg(target_arch = "x86_64")]

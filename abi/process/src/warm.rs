@@ -5,10 +5,9 @@ use tempos_abi::event::{EventView, Output};
 use tempos_abi::invoker::{InvokeContext, Outcome};
 use tempos_abi::std_types::RArc;
 
-use crate::each::stopped;
 use crate::pool::Pool;
 use crate::running::Running;
-use crate::verdict::{Memory, explain};
+use crate::verdict::Memory;
 
 /// A function whose workers are resident.
 pub struct Warm {
@@ -39,17 +38,9 @@ impl Warm {
             return Outcome::NOT_STARTED;
         };
         running.begin();
-        let instance = loop {
-            match self.pool.take(context.deadline_ns) {
-                Ok(instance) if instance.is_at_rest() => break instance,
-                // It ended, or spoke without being asked: no event is given to it. The pause between starts
-                // bounds how often that can be.
-                Ok(_) => {
-                    self.counters.crashed.add(1);
-                    self.pool.lost(false);
-                }
-                Err(deadline) => return self.none(deadline, output),
-            }
+        let instance = match self.pool.take_at_rest(context.deadline_ns) {
+            Ok(instance) => instance,
+            Err(deadline) => return self.pool.none(deadline, output),
         };
         let (outcome, instance) = instance.exchange(event, output, context.deadline_ns, running, self.memory);
         match instance {
@@ -69,28 +60,22 @@ impl Warm {
         outcome
     }
 
-    /// There was no worker to be had.
-    fn none(&self, deadline: bool, output: &mut Output<'_>) -> Outcome {
-        let reason = self.pool.reason();
-        if !reason.is_empty() {
-            explain(output, format_args!("it has no worker: {reason}"));
-            return Outcome::NOT_STARTED;
-        }
-        if deadline {
-            return stopped(output);
-        }
-        output.explain("it has no worker that is free");
-        Outcome::NOT_STARTED
+    /// See [`Pool::begin`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn begin(&self, least: u32) -> Result<(), String> {
+        self.pool.begin(least)
+    }
+
+    /// See [`Pool::look`].
+    pub fn look(&self) {
+        self.pool.look();
     }
 
     /// See [`Pool::warm`].
     pub fn warm(&self, instances: u32) -> u32 {
         self.pool.warm(instances)
-    }
-
-    /// Why no worker can be started; empty where one could.
-    pub fn reason(&self) -> String {
-        self.pool.reason()
     }
 
     /// Ends the invocation of that worker, where there is one.

@@ -10,13 +10,17 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tempos_abi::counters::FunctionCounters;
+use tempos_abi::event::Output;
 use tempos_abi::host::LogLevel;
+use tempos_abi::invoker::{FunctionSpec, Outcome};
 use tempos_abi::std_types::RArc;
 
 use crate::clock::now_ns;
+use crate::each::stopped;
 use crate::instance::Instance;
-use crate::program::Program;
+use crate::source::Workers;
 use crate::spawner::{Nature, locked, thread_for};
+use crate::verdict::explain;
 
 const BACK_OFF_FIRST_NS: u64 = 10_000_000;
 const BACK_OFF_MOST_NS: u64 = 2_000_000_000;
@@ -24,6 +28,9 @@ const BACK_OFF_MOST_NS: u64 = 2_000_000_000;
 const END_NS: u64 = 50_000_000;
 /// The longest pause of the thread where workers may become idle for too long.
 const PAUSE_NS: u64 = 1_000_000_000;
+
+/// The most workers of one function.
+pub const WORKERS_MAX: u32 = 1024;
 
 /// How many workers, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +43,17 @@ pub struct Size {
     pub idle_ns: u64,
     /// How long a start may take, in nanoseconds.
     pub start_within_ns: u64,
+}
+
+impl Size {
+    /// What a workflow asks for.
+    pub fn of(spec: &FunctionSpec, start_within_ns: u64) -> Size {
+        let instances = spec.instances();
+        let workers = spec.concurrency.clamp(1, WORKERS_MAX);
+        let most = if instances.max == 0 { workers.max(spec.warm) } else { instances.max.max(spec.warm) };
+        let most = most.clamp(1, WORKERS_MAX);
+        Size { least: spec.warm.min(most), most, idle_ns: instances.idle_ns, start_within_ns }
+    }
 }
 
 struct State {
@@ -55,8 +73,8 @@ struct State {
 }
 
 struct Shared {
-    program: Program,
-    aside: bool,
+    workers: Box<dyn Workers>,
+    plugin: &'static str,
     state: Mutex<State>,
     /// For the thread: there is something to do.
     bell: Condvar,
@@ -79,8 +97,7 @@ impl Pool {
     /// What the system refuses.
     pub fn new(
         name: &str,
-        program: Program,
-        aside: bool,
+        workers: Box<dyn Workers>,
         size: Size,
         nature: Nature,
         counters: RArc<FunctionCounters>,
@@ -97,8 +114,8 @@ impl Pool {
             let_go: Vec::with_capacity(size.most as usize),
         };
         let shared = Arc::new(Shared {
-            program,
-            aside,
+            workers,
+            plugin: nature.plugin,
             state: Mutex::new(state),
             bell: Condvar::new(),
             arrived: Condvar::new(),
@@ -106,7 +123,7 @@ impl Pool {
             counters,
         });
         let (of_thread, function) = (Arc::clone(&shared), name.to_owned());
-        let thread = thread_for(name)?.spawn(move || {
+        let thread = thread_for(nature.plugin, name).spawn(move || {
             nature.assume(&function);
             of_thread.run(&function);
         })?;
@@ -141,6 +158,36 @@ impl Pool {
             let time = Duration::from_nanos(until - now);
             state = shared.arrived.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// The same, but one that has ended meanwhile, or spoke without being asked, is given no event. The pause between
+    /// starts bounds how often that can be.
+    ///
+    /// # Errors
+    /// As for [`take`](Self::take).
+    pub fn take_at_rest(&self, deadline_ns: u64) -> Result<Instance, bool> {
+        loop {
+            let instance = self.take(deadline_ns)?;
+            if instance.is_at_rest() {
+                return Ok(instance);
+            }
+            self.shared.counters.crashed.add(1);
+            self.lost(false);
+        }
+    }
+
+    /// There was no worker to be had.
+    pub(crate) fn none(&self, deadline: bool, output: &mut Output<'_>) -> Outcome {
+        let reason = self.reason();
+        if !reason.is_empty() {
+            explain(output, format_args!("it has no worker: {reason}"));
+            return Outcome::NOT_STARTED;
+        }
+        if deadline {
+            return stopped(output);
+        }
+        output.explain("it has no worker that is free");
+        Outcome::NOT_STARTED
     }
 
     /// Gives a worker back that has answered well enough to take the next event.
@@ -190,6 +237,43 @@ impl Pool {
             state = shared.arrived.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0;
         }
         state.alive - state.being_started
+    }
+
+    /// Keeps at least so many ready; one at least is started, so that what cannot work is known now and not with the
+    /// first event.
+    ///
+    /// # Errors
+    /// One sentence without its subject: why there is none.
+    pub fn begin(&self, least: u32) -> Result<(), String> {
+        if self.warm(least.max(1)) == 0 {
+            return Err(match self.reason() {
+                empty if empty.is_empty() => String::from("no worker was ready in time"),
+                reason => reason,
+            });
+        }
+        if least == 0 {
+            self.warm(0);
+        }
+        Ok(())
+    }
+
+    /// Something has befallen what workers run in: those that have ended with it are replaced now instead of at the
+    /// next event, and without the pause that is for workers which end by themselves. Not on the event's road.
+    pub fn look(&self) {
+        let mut ended = Vec::new();
+        let mut state = locked(&self.shared.state);
+        // In place: on the event's road the list must not grow.
+        for at in (0..state.idle.len()).rev() {
+            if !state.idle[at].is_at_rest() {
+                ended.push(state.idle.remove(at));
+            }
+        }
+        state.alive -= ended.len() as u32;
+        (state.failures, state.not_before_ns) = (0, 0);
+        self.shared.counters.warm.set(state.idle.len() as u64);
+        self.shared.bell.notify_one();
+        drop(state);
+        drop(ended);
     }
 
     /// Why the last start came to nothing; empty where none did.
@@ -315,15 +399,18 @@ impl Shared {
 
     fn start_one(&self, function: &str) -> Result<Instance, String> {
         let until = now_ns() + locked(&self.state).size.start_within_ns;
-        let started = Instance::start(&self.program, self.aside)
-            .map_err(|error| format!("it could not be started: {error}"))
-            .and_then(|instance| instance.wait_until_ready(until, &self.stop));
+        let started = match self.workers.start() {
+            Ok(instance) => instance.wait_until_ready(until, &self.stop),
+            // What it runs in is not there for now; that was said when it went.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => return Err(error.to_string()),
+            Err(error) => Err(format!("it could not be started: {error}")),
+        };
         match &started {
             Ok(_) => self.counters.started.add(1),
             Err(reason) if !self.stop.load(Ordering::Relaxed) => {
                 self.counters.crashed.add(1);
                 let sentence = format!("function of workflow \"{function}\": no worker more: {reason}");
-                tempos_abi::export::log(LogLevel::WARNING, "spawn", &sentence);
+                tempos_abi::export::log(LogLevel::WARNING, self.plugin, &sentence);
             }
             Err(_) => {}
         }

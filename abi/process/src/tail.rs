@@ -13,6 +13,12 @@ pub struct Tail {
     len: usize,
 }
 
+impl Default for Tail {
+    fn default() -> Self {
+        Tail::new()
+    }
+}
+
 impl Tail {
     /// Nothing yet.
     pub fn new() -> Self {

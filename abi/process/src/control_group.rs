@@ -22,14 +22,24 @@ impl ControlGroup {
     /// # Errors
     /// What the system has not or refuses.
     pub fn new(processes: u64) -> Result<Self, String> {
-        static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let own = own_folder().ok_or("this machine has no control group that counts processes (pids)")?;
+        ControlGroup::below(&own, Some(processes))
+    }
+
+    /// A new group below another one, of so many processes where there is a number.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn below(own: &Path, processes: Option<u64>) -> Result<Self, String> {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        let folder = own.join(format!("tempos-spawn-{}-{number}", std::process::id()));
+        let folder = own.join(format!("tempos-{}-{number}", std::process::id()));
         let refused = |error: std::io::Error| format!("{}: {error}", folder.display());
         fs::create_dir(&folder).map_err(refused)?;
         let group = ControlGroup { folder: folder.clone() };
-        fs::write(group.folder.join("pids.max"), processes.to_string()).map_err(refused)?;
+        if let Some(processes) = processes {
+            fs::write(group.folder.join("pids.max"), processes.to_string()).map_err(refused)?;
+        }
         Ok(group)
     }
 

@@ -77,7 +77,7 @@ impl Guard {
         let program = Program::new(launcher::path()?, &arguments, &[], Vec::new());
         let stdio = Stdio::Guard { input: wait.as_raw_fd(), table: memory.as_raw_fd() };
         // It ends by itself after the node, and is then nobody's child.
-        std::mem::forget::<Process>(program.start(None, &stdio)?);
+        std::mem::forget::<Process>(program.start(None, &stdio, None)?);
         Ok(Guard {
             // SAFETY: mapped for the life of the process, zeroed, and of that length.
             table: unsafe { &*table.cast() },
