@@ -3,144 +3,15 @@
 mod road;
 
 use std::fs;
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use tempos_abi::attributes::AttributeValue;
-use tempos_tests::built::{plugin, program, source_root};
-use tempos_tests::engine::Engine;
-use tempos_tests::figures::counts;
-use tempos_tests::{Node, NodeSetup, Producer, Signals, eventually};
+use tempos_tests::built::{plugin, program};
+use tempos_tests::{Producer, Signals, eventually};
 
-use road::{event, receive, receiver, unix};
-
-const IMAGE: &str = "tempos-test:1";
-
-/// The engine, with the image of these tests.
-fn engine() -> Option<Arc<Engine>> {
-    static BUILT: Mutex<()> = Mutex::new(());
-    let engine = Engine::shared()?;
-    let _one = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    if engine.docker(&["images", "--quiet", IMAGE]).is_empty() {
-        let root = tempfile::tempdir().expect("a temporary folder");
-        for folder in ["bin", "etc", "dev", "proc", "tmp", "home/press", "usr", "lib", "lib64"] {
-            fs::create_dir_all(root.path().join(folder)).expect("made");
-        }
-        let source = source_root().join("tests/fixtures/in-container.c");
-        let program = root.path().join("bin/function");
-        let built =
-            Command::new("cc").args(["-static", "-O1", "-w", "-o"]).args([&program, &source]).status();
-        assert!(built.expect("there is a C compiler").success());
-        let place = |path: &str, text: &str| fs::write(root.path().join(path), text).expect("written");
-        place("etc/passwd", "root:x:0:0::/:/bin/function\npress:x:1234:1234::/home/press:/bin/function\n");
-        place("etc/group", "root:x:0:\npress:x:1234:\nvideo:x:44:press\n");
-        place("bin/text", "not a program\n");
-        // A shell where a container is lent the machine's /usr.
-        std::os::unix::fs::symlink("/usr/bin/sh", root.path().join("bin/sh")).expect("linked");
-        place("home/press/function.py", "def handle(event):\n    return event.text.upper()\n");
-        engine.import(root.path(), IMAGE);
-    }
-    Some(engine)
-}
-
-/// A container with a name of its own, gone when it is dropped.
-struct Container {
-    engine: Arc<Engine>,
-    name: String,
-}
-
-impl Container {
-    fn start(engine: &Arc<Engine>, name: &str, flags: &[&str]) -> Container {
-        Container::start_as(engine, name, flags, &["rest"])
-    }
-
-    fn start_as(engine: &Arc<Engine>, name: &str, flags: &[&str], first: &[&str]) -> Container {
-        let container = Container { engine: Arc::clone(engine), name: name.into() };
-        let fixed = ["run", "--detach", "--network=none", "--name", name, "--hostname", "press-host"];
-        engine.docker(&[&fixed[..], flags, &[IMAGE, "/bin/function"], first].concat());
-        container
-    }
-
-    fn call(&self, more: &str) -> String {
-        format!(
-            "method = \"container\", container = {:?}, engine = \"unix://{}\", file = \"/bin/function\", {more}",
-            self.name,
-            self.engine.socket().display()
-        )
-    }
-
-    fn id(&self) -> String {
-        self.engine.docker(&["inspect", "--format", "{{.Id}}", &self.name])
-    }
-
-    /// A line of what the kernel says of its first process.
-    fn status(&self, field: &str) -> String {
-        let path = format!("/proc/{}/status", self.engine.first_process(&self.name));
-        let status = fs::read_to_string(path).expect("it runs");
-        status.lines().find(|line| line.starts_with(field)).unwrap_or_default().to_owned()
-    }
-
-    fn inside(&self) -> usize {
-        self.engine.inside(&self.name).len()
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        let _ = self.engine.command().args(["rm", "--force", &self.name]).output();
-    }
-}
-
-/// A node with one workflow, and the ways in and out.
-struct Scene {
-    node: Node,
-    producer: Producer,
-    out: UnixDatagram,
-}
-
-fn scene(level: &str, call: &str) -> Scene {
-    let setup = NodeSetup::new().plugins(["adapter-unix", "queue-fifo", "invoker-container"]);
-    let out = receiver(&setup, "out");
-    let lua = format!(
-        "tempos.qos \"pinned\" {{ scheduler = \"other\", cpus = {{ 0 }} }}\n\
-         tempos.topic \"raw\" {{ qos = \"{level}\", ingress = {{ {}, {} }} }}\n\
-         tempos.topic \"done\" {{ qos = \"{level}\", egress = {{ {} }} }}\n\
-         tempos.workflow \"it\" {{ from = \"raw\", to = \"done\", call = {{ {call} }} }}\n",
-        unix(&setup, "in", ""),
-        unix(&setup, "events", ", format = \"event\""),
-        unix(&setup, "out", ""),
-    );
-    let node = setup.wiring(&lua).start();
-    let producer = Producer::datagram(1, &node.folder().join("in"));
-    Scene { node, producer, out }
-}
-
-impl Scene {
-    fn send(&self, what: &str) {
-        self.producer.socket().send(what.as_bytes()).expect("the node listens");
-    }
-
-    fn ask(&self, what: &str) -> String {
-        self.send(what);
-        String::from_utf8_lossy(&receive(&self.out)).into_owned()
-    }
-
-    fn failed_as(&self, word: &str) -> u64 {
-        counts(&self.node.workflow("it")["Failures"]).get(word).copied().unwrap_or(0)
-    }
-
-    /// It is sent, and its invocation ends so; the next one is served.
-    fn ends(&self, what: &str, word: &str) {
-        let so_far = self.failed_as(word);
-        self.send(what);
-        eventually(&format!("{what} to end as {word}: {:#}", self.node.workflow("it")), || {
-            (self.failed_as(word) == so_far + 1).then_some(())
-        });
-        assert_eq!(self.ask("next"), "next", "after {what}");
-    }
-}
+use road::container::{Container, IMAGE, Scene, engine, scene};
+use road::{event, receive};
 
 /// What each mode calls the role of the program.
 const MODES: [(&str, &str); 3] = [("warm", "warm"), ("each", "each"), ("exec", "warm")];
@@ -213,9 +84,11 @@ fn each_way_to_end_costs_its_event_alone_and_leaves_nothing_in_the_container() {
     let Some(engine) = engine() else { return };
     let container = Container::start(&engine, "ends", &["--user=press"]);
     for (mode, role) in MODES {
+        // A new worker must have been started by then, which takes the engine longest.
+        let deadline = if mode == "exec" { "2s" } else { "1s" };
         let memory = if mode == "exec" { "" } else { ", memory = \"32MiB\"" };
         let call = container
-            .call(&format!("mode = \"{mode}\", args = {{ \"{role}\" }}, deadline = \"500ms\"{memory}"));
+            .call(&format!("mode = \"{mode}\", args = {{ \"{role}\" }}, deadline = \"{deadline}\"{memory}"));
         let mut scene = scene("best-effort", &call);
         assert_eq!(scene.ask("first"), "first");
         let kept = container.inside();
@@ -257,7 +130,7 @@ fn a_container_that_stops_is_missed_and_found_again_when_it_is_back() {
     let container = Container::start(&engine, "comes-and-goes", &[]);
     for (mode, role) in MODES {
         let setup_call =
-            container.call(&format!("mode = \"{mode}\", args = {{ \"{role}\" }}, deadline = \"300ms\""));
+            container.call(&format!("mode = \"{mode}\", args = {{ \"{role}\" }}, deadline = \"1s\""));
         let scene = scene("best-effort", &setup_call);
         let signals = Signals::of(&scene.node);
         assert_eq!(scene.ask("first"), "first");
@@ -289,6 +162,51 @@ fn a_container_that_stops_is_missed_and_found_again_when_it_is_back() {
             let daemon = &scene.node;
             assert!(daemon.log().contains("it runs in container"), "{}", daemon.log());
         }
+    }
+}
+
+#[test]
+fn a_paused_container_costs_its_events_and_goes_on() {
+    let Some(engine) = engine() else { return };
+    let container = Container::start(&engine, "paused", &[]);
+    let scene = scene("best-effort", &container.call("args = { \"warm\" }, deadline = \"1s\""));
+    assert_eq!(scene.ask("first"), "first");
+    engine.docker(&["pause", &container.name]);
+    scene.send("lost");
+    eventually("the event to be given up", || (scene.failed_as("killed") == 1).then_some(()));
+    engine.docker(&["unpause", &container.name]);
+    assert_eq!(scene.ask("back"), "back");
+    eventually("its worker alone to be there", || (container.inside() == 1).then_some(()));
+}
+
+#[test]
+fn many_rounds_leave_nothing_behind() {
+    const AT_ONCE: usize = 8;
+    let rounds: usize = std::env::var("TEMPOS_ROUNDS").map_or(400, |text| text.parse().expect("a number"));
+    let Some(engine) = engine() else { return };
+    let container = Container::start(&engine, "rounds", &[]);
+    for (mode, role) in &MODES[..2] {
+        let call = container.call(&format!("mode = \"{mode}\", args = {{ \"{role}\" }}, concurrency = 1"));
+        let mut scene = scene("best-effort", &call);
+        assert_eq!(scene.ask("first"), "first");
+        eventually("the node to be at rest", || (container.inside() == 1).then_some(()));
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        let open = |scene: &mut Scene| {
+            fs::read_dir(format!("/proc/{}/fd", scene.node.daemon().pid())).expect("it lives").count()
+        };
+        let before = open(&mut scene);
+        for _ in 0..rounds.div_ceil(AT_ONCE) {
+            for number in 0..AT_ONCE {
+                scene.send(if number % 4 == 3 { "segv" } else { "echo" });
+            }
+            (0..AT_ONCE / 4 * 3).for_each(|_| assert_eq!(receive(&scene.out), b"echo"));
+        }
+        let crashes = (rounds.div_ceil(AT_ONCE) * (AT_ONCE / 4)) as u64;
+        eventually(&format!("{mode}: {crashes} crashes"), || {
+            (scene.failed_as("crashed") == crashes).then_some(())
+        });
+        eventually(&format!("{mode}: one to be ready"), || (container.inside() == 1).then_some(()));
+        eventually(&format!("{mode}: as many descriptors"), || (open(&mut scene) == before).then_some(()));
     }
 }
 
@@ -368,8 +286,7 @@ fn what_is_ended_is_reaped_by_the_node_and_not_left_to_the_container() {
     let Some(engine) = engine() else { return };
     let container = Container::start_as(&engine, "careless", &[], &["rest", "careless"]);
     for (mode, role) in &MODES[..2] {
-        let call =
-            container.call(&format!("mode = \"{mode}\", args = {{ \"{role}\" }}, deadline = \"300ms\""));
+        let call = container.call(&format!("mode = \"{mode}\", args = {{ \"{role}\" }}, deadline = \"1s\""));
         let scene = scene("best-effort", &call);
         for (what, word) in [("loop", "killed"), ("segv", "crashed"), ("sleep", "killed")] {
             scene.ends(what, word);
