@@ -95,7 +95,10 @@ fn step(rig: &mut Rig, troubles: Troubles) {
                 checks::between_turns(rig);
             }
         }
-        55..70 => work(rig),
+        55..67 => work(rig),
+        67..70 => {
+            answer(rig);
+        }
         70..78 => {
             let ns = with(|world| *world.random.pick(&[1_000, 100_000, 1_000_000, 20_000_000]));
             virtual_time::advance(ns);
@@ -194,6 +197,12 @@ fn turn_a_channel(rig: &Rig) {
     });
 }
 
+/// Members answer for what they took; whether any did.
+fn answer(rig: &Rig) -> bool {
+    let outlets: Vec<_> = rig.plan.outlets.iter().flatten().map(|plan| plan.channel).collect();
+    with(|world| outlets.iter().fold(false, |any, channel| world.answer(*channel) || any))
+}
+
 fn inject(rig: &mut Rig) {
     let draft = Draft::of(rig.number, &rig.plan);
     let topics = draft.topics();
@@ -290,7 +299,7 @@ fn come_to_rest(rig: &mut Rig) {
         rig.rebuild(level, None);
     }
     for _ in 0..ROUNDS_MAX {
-        let mut moved = rig.turn(true);
+        let mut moved = answer(rig) | rig.turn(true);
         for number in 0..rig.workers.len() {
             moved |= rig.start_job(number);
             moved |= rig.end_job(number);

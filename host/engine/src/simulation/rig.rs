@@ -168,6 +168,17 @@ impl Rig {
                 .watch_readable(descriptor, token::source(*id as u32))
                 .expect("it can be watched");
         }
+        for (id, plan) in self.plan.outlets.iter().enumerate() {
+            let Some(plan) = plan else { continue };
+            // SAFETY: nobody else is at the cell between two turns.
+            let outlet = unsafe { plan.cell.get() };
+            if outlet.calls_back() && outlet.descriptor >= 0 {
+                // SAFETY: the world keeps it open while the channel is.
+                let descriptor = unsafe { BorrowedFd::borrow_raw(outlet.descriptor) };
+                // One that is watched already is refused, and stays so.
+                let _ = self.shared.place.watch_always(descriptor, token::outlet(id as u32));
+            }
+        }
     }
 
     /// One turn, where the lane would not sleep; `false` where it would until something comes.

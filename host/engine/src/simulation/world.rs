@@ -84,6 +84,12 @@ pub struct Channel {
     /// The next call errs or panics.
     pub next_fault: Option<Fault>,
     pub closed: bool,
+    /// How many events it takes without having acknowledged them; none: it acknowledges nothing.
+    pub window: Option<usize>,
+    /// What it took and has not answered for: its id, when it came, its payload.
+    pub unacknowledged: VecDeque<(u64, u64, Vec<u8>)>,
+    /// Answers that were not asked for yet, in their order; whether each was delivered.
+    pub answers: VecDeque<(u64, u64, Vec<u8>, bool)>,
 }
 
 /// What may go wrong in a channel or a policy, beside hanging.
@@ -222,8 +228,28 @@ impl World {
             with_header: self.random.chance(30),
             next_fault: None,
             closed: false,
+            window: (group.is_some() && has_descriptor && self.random.chance(30))
+                .then(|| self.random.between(1, 40)),
+            unacknowledged: VecDeque::new(),
+            answers: VecDeque::new(),
         });
         self.channels.len() - 1
+    }
+
+    /// A member answers for some of what it took, or, once everybody behaves, for all of it; whether there was any.
+    pub fn answer(&mut self, channel: usize) -> bool {
+        let waiting = self.channels[channel].unacknowledged.len();
+        if waiting == 0 || self.channels[channel].closed {
+            return false;
+        }
+        let count = if self.calm { waiting } else { self.random.between(1, waiting) };
+        for _ in 0..count {
+            let delivered = self.calm || self.random.chance(85);
+            let Some((id, at, payload)) = self.channels[channel].unacknowledged.pop_front() else { break };
+            self.channels[channel].answers.push_back((id, at, payload, delivered));
+        }
+        self.channels[channel].call();
+        true
     }
 
     /// A new event of a topic, as its payload.
@@ -258,12 +284,24 @@ impl World {
 
     /// A member of a group of a topic has got an event.
     pub fn got(&mut self, payload: &[u8], topic: usize, group: usize, member: usize, in_order: bool) {
+        self.got_at(virtual_time::now(), payload, topic, group, member, in_order);
+    }
+
+    /// The same for what came then, and is known to have been taken only now.
+    pub fn got_at(
+        &mut self,
+        now: u64,
+        payload: &[u8],
+        topic: usize,
+        group: usize,
+        member: usize,
+        in_order: bool,
+    ) {
         let serial = World::event_of(payload);
         let Some(event) = self.events.get_mut(serial) else {
             self.broken.push(format!("a member of group {group} got what nobody sent"));
             return;
         };
-        let now = virtual_time::now();
         if event.bad {
             self.broken.push(format!("event {serial} is not well formed and was delivered"));
         }
