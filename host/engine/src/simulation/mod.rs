@@ -10,16 +10,18 @@
 //! freed, here as in a node: a million seeds are ten runs of a hundred thousand, each with some gigabytes.
 
 mod checks;
+mod draft;
 mod fakes;
+mod plan;
 mod policies;
 mod random;
 mod rig;
-mod wiring;
+mod scenes;
 pub mod world;
 
+use draft::Draft;
 use random::Random;
 use rig::{Level, Rig};
-use wiring::Draft;
 use world::{Fault, Frame, Mode, note, with};
 
 use crate::lane::ownership::Doing;

@@ -12,7 +12,8 @@ use tempos_abi::event::Output;
 use tempos_abi::level::QosLevel;
 use tempos_abi::queue::{QueueBox, QueueSpec, WhenFull};
 
-use super::wiring::{CallPlan, Draft, Plan};
+use super::draft::Draft;
+use super::plan::{CallPlan, ChannelPlan, Plan};
 use super::world::{note, with};
 use super::{fakes, policies};
 use crate::lane::order::{EXPLANATION_BYTES, INJECTED, Injected, LaneNotice, NOTICES};
@@ -109,15 +110,20 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// A lane with its first wiring.
+    /// A lane with whatever first wiring the seed gives it.
     pub fn new(number: usize) -> Self {
         let level = Level::any();
-        let shared = Arc::new(LaneShared::new(format!("level{number}").into()).expect("descriptors"));
-        with(|world| world.lanes.push(Arc::clone(&shared)));
         let mut draft = Draft::of(number, &Plan::default());
         for _ in 0..with(|world| world.random.between(1, 4)) {
             draft.add_topic();
         }
+        Rig::of(number, level, draft)
+    }
+
+    /// A lane with this first wiring.
+    pub fn of(number: usize, level: Level, draft: Draft) -> Self {
+        let shared = Arc::new(LaneShared::new(format!("level{number}").into()).expect("descriptors"));
+        with(|world| world.lanes.push(Arc::clone(&shared)));
         let tables = draft.plan.tables(level.batch, level.block, Handover::default());
         let (injected, from_control) = RingBuffer::new(INJECTED);
         let (to_control, emptied) = RingBuffer::new(INJECTED);
@@ -359,7 +365,7 @@ impl Rig {
             self.shared.place.forget_raw(unsafe { source.cell.get() }.descriptor);
         }
         let mut handover = std::mem::take(&mut draft.handover);
-        let gone = |plan: &super::wiring::ChannelPlan<_>| {
+        let gone = |plan: &ChannelPlan<_>| {
             // SAFETY: only a number is read.
             let source: &mut crate::bridging::endpoint::Source = unsafe { plan.cell.get() };
             source.id
