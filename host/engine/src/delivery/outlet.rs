@@ -332,6 +332,8 @@ impl LaneState {
         if !outlet.calls_back() {
             return self.unblock_outlet(id, true);
         }
+        // The lane may have slept since it looked at the clock: what has expired meanwhile is not sent.
+        self.now = monotonic_ns();
         self.call_back(id)?;
         outlet.blocked = false;
         self.flush_outlet(id)?;
