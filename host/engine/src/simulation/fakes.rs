@@ -13,7 +13,7 @@ use tempos_abi::queue::{Admission, NextItem, QueueBox, QueueItem, RawQueue, RawQ
 use tempos_abi::std_types::{RResult, RSlice, RSliceMut, RString};
 use tempos_abi::{LaneQos, QosGrant, QosLevel};
 
-use super::world::{Fault, Mode, World, note, with};
+use super::world::{Fault, Mode, Taken, World, note, with};
 use crate::lane::ownership::Doing;
 use crate::system::clock::virtual_time;
 
@@ -110,8 +110,12 @@ impl RawChannel for FakeChannel {
             let group = world.channels[self.0].group.unwrap_or(0);
             for frame in &frames[..some] {
                 if world.channels[self.0].window.is_some() {
-                    let kept = (frame.event_id, virtual_time::now(), frame.payload.as_slice().to_vec());
-                    world.channels[self.0].unacknowledged.push_back(kept);
+                    world.channels[self.0].unacknowledged.push_back(Taken {
+                        event_id: frame.event_id,
+                        at_ns: virtual_time::now(),
+                        payload: frame.payload.as_slice().to_vec(),
+                        given_up: false,
+                    });
                     continue;
                 }
                 world.got(frame.payload.as_slice(), topic, group, self.0, true);
@@ -146,14 +150,15 @@ impl RawChannel for FakeChannel {
         let told = with(|world| {
             let most = receipts.len().min(world.channels[self.0].answers.len());
             for receipt in &mut receipts[..most] {
-                let Some((id, at, payload, delivered)) = world.channels[self.0].answers.pop_front() else {
-                    break;
-                };
-                *receipt = Receipt::lost(id);
-                if delivered {
-                    *receipt = Receipt::delivered(id);
+                let Some((taken, delivered)) = world.channels[self.0].answers.pop_front() else { break };
+                if !delivered {
+                    *receipt = Receipt::lost(taken.event_id);
+                    continue;
+                }
+                *receipt = Receipt::delivered(taken.event_id);
+                if !taken.given_up {
                     let (topic, group) = (world.channels[self.0].topic, world.channels[self.0].group);
-                    world.got_at(at, &payload, topic, group.unwrap_or(0), self.0, true);
+                    world.got_at(taken.at_ns, &taken.payload, topic, group.unwrap_or(0), self.0, true);
                 }
             }
             if world.channels[self.0].answers.is_empty()

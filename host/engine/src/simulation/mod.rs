@@ -307,11 +307,11 @@ fn come_to_rest(rig: &mut Rig) {
             moved |= rig.end_job(number);
         }
         if !moved {
-            break;
+            rig.close_retired();
+            return checks::at_rest(rig);
         }
     }
-    rig.close_retired();
-    checks::at_rest(rig);
+    with(|world| world.broken.push(format!("lane {} is awake and has nothing to do", rig.number)));
 }
 
 fn setting(name: &str) -> Option<u64> {

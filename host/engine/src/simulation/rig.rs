@@ -178,7 +178,7 @@ impl Rig {
             let Some(plan) = plan else { continue };
             // SAFETY: nobody else is at the cell between two turns.
             let outlet = unsafe { plan.cell.get() };
-            if outlet.calls_back() && outlet.descriptor >= 0 {
+            if outlet.calls_back() && !outlet.failed && outlet.descriptor >= 0 {
                 // SAFETY: the world keeps it open while the channel is.
                 let descriptor = unsafe { BorrowedFd::borrow_raw(outlet.descriptor) };
                 // One that is watched already is refused, and stays so.
@@ -231,17 +231,25 @@ impl Rig {
         self.lane.recover();
     }
 
-    /// Nobody reads the notices here.
+    /// Of the notices only that of a failed source is acted upon: as the attendance does it.
     fn tell(&mut self) {
-        while self.notices.pop().is_ok() {}
+        while let Ok(notice) = self.notices.pop() {
+            if let LaneNotice::SourceFailed { source } = notice
+                && let Some(Some(plan)) = self.plan.sources.get(source as usize)
+            {
+                // SAFETY: only a number is read.
+                self.shared.place.forget_raw(unsafe { plan.cell.get() }.descriptor);
+            }
+        }
         while self.emptied.pop().is_ok() {}
     }
 
     /// A call publishes an event.
     pub fn inject(&mut self, topic: usize, payload: Vec<u8>) {
         self.lossless = false;
-        let event =
-            Injected { id: 7, topic: topic as u32, source_time_ns: 0, payload, attributes: Vec::new() };
+        // A node gives each an id of its own.
+        let id = (1 << 48) + fakes::event_of(&payload) as u64;
+        let event = Injected { id, topic: topic as u32, source_time_ns: 0, payload, attributes: Vec::new() };
         self.injected.push(Box::new(event)).expect("the lane has emptied the ring");
         self.shared.announce_injected();
         // What waits in the ring when its topic goes is nobody's: it is taken in at once.
@@ -421,10 +429,22 @@ impl Rig {
         let (workers, ports) = (0..level.workers).map(|_| worker()).unzip();
         let pool = Pool::new(level.size).expect("memory");
         self.lane.move_into(pool, level.queue(self.number), scratch(&level), ports, &tables, 64);
+        self.note_what_is_awaited();
         self.level = level;
         self.tables = tables;
         let former: Vec<Worker> = std::mem::replace(&mut self.workers, workers);
         self.lost.extend(former.into_iter().filter(|w| w.running.is_some()).map(ManuallyDrop::new));
+    }
+
+    /// Of what channels have taken and not acknowledged, some may have found no room in the new pool.
+    fn note_what_is_awaited(&self) {
+        for plan in self.plan.outlets.iter().flatten() {
+            // SAFETY: nobody else is at the cells between two turns.
+            let unsettled = unsafe { plan.cell.get() }.unsettled.iter();
+            let event_of = |(_, handle): &(u64, _)| fakes::event_of(self.lane.pool.payload(*handle));
+            let awaited: Vec<usize> = unsettled.map(event_of).collect();
+            with(|world| world.waits_for(plan.channel, &awaited));
+        }
     }
 
     /// Workers that a job is with, or that have been lost with one.

@@ -86,10 +86,20 @@ pub struct Channel {
     pub closed: bool,
     /// How many events it takes without having acknowledged them; none: it acknowledges nothing.
     pub window: Option<usize>,
-    /// What it took and has not answered for: its id, when it came, its payload.
-    pub unacknowledged: VecDeque<(u64, u64, Vec<u8>)>,
+    /// What it took and has not answered for.
+    pub unacknowledged: VecDeque<Taken>,
     /// Answers that were not asked for yet, in their order; whether each was delivered.
-    pub answers: VecDeque<(u64, u64, Vec<u8>, bool)>,
+    pub answers: VecDeque<(Taken, bool)>,
+}
+
+/// What a channel took that acknowledges later.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    pub event_id: u64,
+    pub at_ns: u64,
+    pub payload: Vec<u8>,
+    /// The lane has found no room for it since, and counted it as lost: it hears the answer in vain.
+    pub given_up: bool,
 }
 
 /// What may go wrong in a channel or a policy, beside hanging.
@@ -245,11 +255,20 @@ impl World {
         let count = if self.calm { waiting } else { self.random.between(1, waiting) };
         for _ in 0..count {
             let delivered = self.calm || self.random.chance(85);
-            let Some((id, at, payload)) = self.channels[channel].unacknowledged.pop_front() else { break };
-            self.channels[channel].answers.push_back((id, at, payload, delivered));
+            let Some(taken) = self.channels[channel].unacknowledged.pop_front() else { break };
+            self.channels[channel].answers.push_back((taken, delivered));
         }
         self.channels[channel].call();
         true
+    }
+
+    /// A lane waits for a channel's answers for these events alone.
+    pub fn waits_for(&mut self, channel: usize, events: &[usize]) {
+        let channel = &mut self.channels[channel];
+        let answered = channel.answers.iter_mut().map(|(taken, _)| taken);
+        for taken in channel.unacknowledged.iter_mut().chain(answered) {
+            taken.given_up |= !events.contains(&World::event_of(&taken.payload));
+        }
     }
 
     /// A new event of a topic, as its payload.
