@@ -12,7 +12,7 @@ use super::plan::{GroupPlan, Plan, TopicPlan, outlet};
 use super::policies;
 use super::random::Random;
 use super::rig::{Level, Rig};
-use super::world::{self, Mode, with};
+use super::world::{self, Fault, Mode, with};
 use crate::delivery::group::Member;
 use crate::lane::cell::LaneCell;
 use crate::lane::pool::PoolSize;
@@ -97,5 +97,28 @@ fn what_expired_while_the_lane_slept_is_not_sent_to_a_receiver_that_calls_back()
     rig.turn(false);
     assert_eq!(with(|world| world.channels[channel].unacknowledged.len()), 0, "its time to live was over");
     assert_eq!(dropped(&rig, Reason::Expired), 1);
+    holds(rig);
+}
+
+#[test]
+fn a_receiver_that_calls_with_nothing_under_way_to_it_is_answered_and_the_lane_sleeps() {
+    let (mut rig, channel) = lane_with_a_receiver_that_acknowledges(0);
+    while rig.turn(false) {}
+    // Its timer rang, or the receiver has gone: only the channel knows.
+    with(|world| world.channels[channel].call());
+    assert!(rig.turn(false), "the call wakes the lane");
+    assert!(!rig.turn(false), "it was answered: the lane sleeps");
+    holds(rig);
+}
+
+#[test]
+fn a_receiver_that_has_failed_does_not_keep_the_lane_awake() {
+    let (mut rig, channel) = lane_with_a_receiver_that_acknowledges(0);
+    with(|world| world.channels[channel].next_fault = Some(Fault::Panic));
+    publish(&mut rig);
+    assert_eq!(dropped(&rig, Reason::ReceiverFailed), 1);
+    while rig.turn(false) {}
+    with(|world| world.channels[channel].call());
+    assert!(!rig.turn(false), "nobody answers it: the lane sleeps");
     holds(rig);
 }
