@@ -290,14 +290,23 @@ impl Draft {
         }
     }
 
+    /// Whether a function of another topic that was removed may still put out to one.
+    fn is_awaited(&self, at: usize) -> bool {
+        let Some(serial) = self.plan.topics[at].as_ref().map(|topic| topic.serial) else { return false };
+        let mut calls = self.plan.calls.iter().flatten();
+        calls.any(|call| with(|world| world.functions[call.function].to == Some(serial)))
+    }
+
     /// Lets removed topics go that hold nothing more, or have had their time; whether there were any.
     pub fn finish_removals(&mut self) -> bool {
         let mut some = false;
+        // Functions put out to later places only, so that theirs come first.
         for at in 0..self.plan.topics.len() {
+            let awaited = self.is_awaited(at);
             let Some(topic) = &mut self.plan.topics[at] else { continue };
             let Some(turns) = &mut topic.removed else { continue };
             *turns = turns.saturating_sub(1);
-            if topic.stats.live.get() != 0 && *turns > 0 {
+            if awaited || topic.stats.live.get() != 0 && *turns > 0 {
                 continue;
             }
             some = true;

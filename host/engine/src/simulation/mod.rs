@@ -311,7 +311,8 @@ fn come_to_rest(rig: &mut Rig) {
             return checks::at_rest(rig);
         }
     }
-    with(|world| world.broken.push(format!("lane {} is awake and has nothing to do", rig.number)));
+    let why = rig.why_awake();
+    with(|world| world.broken.push(format!("lane {} stays awake and has nothing to do: {why}", rig.number)));
 }
 
 fn setting(name: &str) -> Option<u64> {

@@ -219,6 +219,15 @@ impl Rig {
         self.lane.work(ready)
     }
 
+    /// What keeps the lane awake.
+    pub fn why_awake(&mut self) -> String {
+        let patience = self.lane.patience();
+        let ready = self.lane.wait(Some(0));
+        let tokens: Vec<_> =
+            self.lane.events[..ready].iter().map(|event| token::read(event.data.u64())).collect();
+        format!("patience {patience:?}, orders {}, ready (Ok: sources) {tokens:?}", self.lane.has_orders())
+    }
+
     /// A successor goes on where the owner did not come back: as `Lane::succeed` does it.
     fn succeed(&mut self) {
         self.taken_away += 1;
