@@ -225,7 +225,12 @@ impl Rig {
         let ready = self.lane.wait(Some(0));
         let tokens: Vec<_> =
             self.lane.events[..ready].iter().map(|event| token::read(event.data.u64())).collect();
-        format!("patience {patience:?}, orders {}, ready (Ok: sources) {tokens:?}", self.lane.has_orders())
+        let lane = &self.lane;
+        let flags = (lane.more_queued, lane.look_again, lane.calls_wait, lane.dirty.len());
+        let times =
+            [lane.rested_at_ns, lane.ailing_at_ns, lane.linger_at_ns, lane.retry_at_ns, lane.wake_at_ns];
+        let orders = lane.has_orders();
+        format!("{patience:?}, {flags:?}, {times:?}, orders: {orders}, ready (Ok: sources): {tokens:?}")
     }
 
     /// A successor goes on where the owner did not come back: as `Lane::succeed` does it.

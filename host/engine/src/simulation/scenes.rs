@@ -122,3 +122,15 @@ fn a_receiver_that_has_failed_does_not_keep_the_lane_awake() {
     assert!(!rig.turn(false), "nobody answers it: the lane sleeps");
     holds(rig);
 }
+
+#[test]
+fn a_policy_that_has_nothing_left_does_not_keep_the_lane_awake() {
+    let (mut rig, _) = lane_with_a_receiver_that_acknowledges(0);
+    while rig.turn(false) {}
+    // It wanted to be asked then, for an event that has since left with its topic.
+    rig.lane.wake_at_ns = virtual_time::now() + 1;
+    virtual_time::advance(1_000_000);
+    assert!(rig.turn(false), "its time has come");
+    assert!(!rig.turn(false), "nothing is queued: the lane sleeps");
+    holds(rig);
+}
