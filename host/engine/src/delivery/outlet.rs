@@ -477,6 +477,8 @@ impl LaneState {
         outlet.stats.pending.set(0);
         outlet.stats.unsettled.set(0);
         self.tell(LaneNotice::OutletFailed { outlet: id });
+        // A topic on hold goes on where its last receiver has failed: its events are counted, and do not wait.
+        self.look_again = true;
         while let Some(handle) =
             outlet.unsettled.pop_front().map(|(_, handle)| handle).or_else(|| outlet.pending.pop_front())
         {
