@@ -202,7 +202,7 @@ fn turn_a_channel(rig: &Rig) {
 /// Members answer for what they took; whether any did.
 fn answer(rig: &Rig) -> bool {
     let outlets: Vec<_> = rig.plan.outlets.iter().flatten().map(|plan| plan.channel).collect();
-    with(|world| outlets.iter().fold(false, |any, channel| world.answer(*channel) || any))
+    with(|world| outlets.iter().filter(|channel| world.answer(**channel)).count() > 0)
 }
 
 fn inject(rig: &mut Rig) {
