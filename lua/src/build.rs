@@ -11,6 +11,7 @@ use tempos_control::{
 use crate::draft::{ChannelDraft, Draft, GroupDraft, Kind, Token, TopicDraft};
 use crate::fields::{Fields, Reader};
 use crate::level;
+use crate::request::request;
 
 /// Builds what the pending constructor `handle` declares; the answer is what the script gets for it.
 pub(crate) fn finish(draft: &mut Draft, handle: usize, table: &Value) -> Token {
@@ -149,9 +150,11 @@ fn endpoint(
 
 fn topic(name: &str, fields: &mut Fields, origin: &Origin) -> TopicDraft {
     let mut spec = TopicSpec::named(name, origin);
-    if let Some(qos) = fields.text("qos") {
-        spec.qos = qos;
+    match fields.text("qos") {
+        Some(qos) => spec.qos = qos,
+        None => spec.qos_is_free = !fields.refused("qos"),
     }
+    spec.request = request(fields);
     if let Some(rank) = fields.small("rank") {
         spec.rank = rank;
     }
@@ -235,6 +238,7 @@ fn workflow(
         branches,
         replies: fields.flag("reply").unwrap_or(false),
         group,
+        request: request(fields),
         call,
         origin: origin.clone(),
     }

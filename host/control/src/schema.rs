@@ -1,6 +1,7 @@
 //! Every key that a wiring script may use: one table, from which the key check, the editor stubs and
 //! the manual are made, so that they cannot drift apart.
 
+use crate::Delivery;
 use crate::workflow::RETRY_OUTCOMES;
 
 /// What a key holds.
@@ -38,6 +39,12 @@ pub enum KeyKind {
     Words(&'static [&'static str]),
     /// A topic, or topics by the names of branches: `{ NAME = TOPIC, … }`.
     Targets,
+    /// A list of texts.
+    Texts,
+    /// A rate with its unit ("1000/s").
+    Rate,
+    /// A number from 0 to 1.
+    Share,
     /// A list of level rules: `{ match = { ATTRIBUTE = VALUE, … }, qos = LEVEL }`.
     Rules,
 }
@@ -78,6 +85,21 @@ const fn key(name: &'static str, kind: KeyKind, default: &'static str, help: &'s
 const fn required(name: &'static str, kind: KeyKind, help: &'static str) -> Key {
     Key { name, kind, required: true, default: "", help }
 }
+
+const REQUEST: Key = key(
+    "request",
+    KeyKind::Table("topic.request"),
+    "",
+    "What is asked for in figures; where qos is left out, the controller chooses the level.",
+);
+const ALLOW: Key =
+    key("allow", KeyKind::Table("topic.allow"), "", "What the controller may choose for the request.");
+const ON_UNMET: Key = key(
+    "on_unmet",
+    KeyKind::Word(&["refuse", "degrade"]),
+    "\"refuse\"",
+    "What happens where the request cannot be met: the wiring is refused, or the best is given and shown.",
+);
 
 /// All constructors.
 pub const CONSTRUCTORS: &[Constructor] = &[
@@ -252,6 +274,9 @@ pub const CONSTRUCTORS: &[Constructor] = &[
                 "false",
                 "Outputs of workflows come here whose event names this topic in its attribute reply-to.",
             ),
+            REQUEST,
+            ALLOW,
+            ON_UNMET,
             key(
                 "rules",
                 KeyKind::Rules,
@@ -368,6 +393,52 @@ pub const CONSTRUCTORS: &[Constructor] = &[
                 "The subscription group that it is a member of; one of its own by default.",
             ),
             required("call", KeyKind::Table("workflow.call"), "The function."),
+            REQUEST,
+            ALLOW,
+            ON_UNMET,
+        ],
+    },
+    Constructor {
+        name: "topic.request",
+        help: "What a topic or a workflow asks of its quality, in figures. A workflow's hold from the way in of its topic to the way out of the last one.",
+        open: false,
+        keys: &[
+            key("latency_p99", KeyKind::Duration, "", "99 of 100 events are through within this."),
+            key("jitter", KeyKind::Duration, "", "How much longer the slowest may take than the fastest."),
+            key(
+                "rate",
+                KeyKind::Rate,
+                "",
+                "The most events that come, `\"1000/s\"`; what is granted holds up to it.",
+            ),
+            key("loss", KeyKind::Share, "", "The share of events that may be lost; 0: none."),
+            key("delivery", KeyKind::Word(Delivery::WORDS), "", "What is to hold of an event on its way."),
+        ],
+    },
+    Constructor {
+        name: "topic.allow",
+        help: "What the controller may choose for a request; an empty list allows everything.",
+        open: false,
+        keys: &[
+            key("levels", KeyKind::Texts, "{}", "Levels."),
+            key(
+                "policies",
+                KeyKind::Texts,
+                "{}",
+                "Queue policies, and with them the levels that have one of them.",
+            ),
+            key(
+                "methods",
+                KeyKind::Texts,
+                "{}",
+                "Invocation methods that the functions on the way may have.",
+            ),
+            key(
+                "settings",
+                KeyKind::Flag,
+                "false",
+                "Whether settings of channels may be changed that their peers notice, such as acknowledge.",
+            ),
         ],
     },
     Constructor {

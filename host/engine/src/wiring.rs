@@ -410,6 +410,7 @@ mod tests {
             branches: Vec::new(),
             replies: false,
             group: None,
+            request: None,
             call: CallSpec::new("dlf", "/f.so", &origin),
             origin,
         })

@@ -104,6 +104,7 @@ mod tests {
                     branches,
                     replies: false,
                     group: None,
+            request: None,
                     call,
                     origin: origin.clone(),
                 },
