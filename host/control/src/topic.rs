@@ -138,6 +138,8 @@ pub struct TopicSpec {
     pub qos: String,
     /// Whether the user left the level to the controller, which then chooses it by the request.
     pub qos_is_free: bool,
+    /// The level that the user named, where `on_unmet = "degrade"` has put its events on a lower one.
+    pub qos_given_up: Option<String>,
     /// What is asked for beside a level.
     pub request: Option<QosRequest>,
     /// Where its events come from. Events also come from workflows and from `Publish`.
@@ -171,6 +173,7 @@ impl TopicSpec {
             name: name.into(),
             qos: crate::level::BEST_EFFORT.into(),
             qos_is_free: false,
+            qos_given_up: None,
             request: None,
             ingress: Vec::new(),
             egress: Vec::new(),

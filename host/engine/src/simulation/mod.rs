@@ -12,7 +12,7 @@
 mod checks;
 mod fakes;
 mod policies;
-mod random;
+pub mod random;
 mod rig;
 mod wiring;
 pub mod world;
