@@ -62,7 +62,11 @@ impl View<'_> {
                     if first {
                         parts.push(self.ingress(topic));
                     }
-                    parts.push(self.queue(topic, first, road.get(at + 1)));
+                    // Who publishes, and a function worker that is done, wake the queue worker too.
+                    let before = at.checked_sub(1).and_then(|at| road.get(at));
+                    let inline = matches!(before, Some(Stage::Function(workflow)) if workflow.call.inline);
+                    let wakes = !first && !inline;
+                    parts.push(self.queue(topic, first, wakes, road.get(at + 1)));
                 }
                 Stage::Function(workflow) => parts.push(self.function(workflow)),
                 Stage::Egress(topic) => parts.push(self.egress(topic)),
@@ -81,7 +85,13 @@ impl View<'_> {
         }
     }
 
-    fn queue<'w>(&self, topic: &'w TopicSpec, first: bool, next: Option<&Stage<'w>>) -> Part<'w> {
+    fn queue<'w>(
+        &self,
+        topic: &'w TopicSpec,
+        first: bool,
+        wakes: bool,
+        next: Option<&Stage<'w>>,
+    ) -> Part<'w> {
         let own = self.facts.costs.queue_ns(&self.level.policy);
         let ingress = if first { worst(self.facts, topic.ingress.iter()) } else { 0 };
         // What the next hop shows for itself is a part of the queue worker's time.
@@ -93,7 +103,8 @@ impl View<'_> {
         let whole = own + ingress + after;
         let bound_ns = self.lanes.queue(&self.level.name).map(|ns| {
             let ns = if self.rate_is_known { ns } else { ns.saturating_add(whole) };
-            ns.max(whole) - ingress - after
+            let wake = if wakes { self.facts.costs.wake_ns(self.level.is_real_time) } else { 0 };
+            (ns.max(whole) - ingress - after).saturating_add(wake)
         });
         let grade = match (self.level.is_real_time, self.lanes.stranger(self.facts, self.level)) {
             (false, _) => Grade::Shared,
@@ -284,7 +295,7 @@ impl View<'_> {
         }
         if let Some(stranger) = self.stranger_here() {
             lacks.push(format!(
-                "topic {stranger:?} of the same level says no rate and may fill the queue, which then drops events{}; \
+                "topic {stranger:?} says no rate and may fill the queue, which then drops events{}; \
                  full = \"block\" would hold senders back",
                 because(request)
             ));

@@ -329,7 +329,12 @@ fn attempt<'a>(
 
 /// Notes why a unit is refused: the sentences of the level on which it lacks least.
 fn refuse(facts: &Facts, unit: &Unit<'_>, tried: &[Tried<'_>], settled: &mut Settled) {
-    let Some(best) = tried.iter().min_by_key(|one| (one.lacking(), one.broken.is_some())) else { return };
+    let Some(best) = tried.iter().min_by_key(|one| {
+        let whole = one.weighed.iter().map(|weighed| weighed.whole_ns.unwrap_or(u64::MAX)).max();
+        (one.lacking(), one.broken.is_some(), whole)
+    }) else {
+        return;
+    };
     let view = View { facts, lanes: &best.lanes, level: best.level, rate_is_known: unit.rate.is_some() };
     for (ask, weighed) in unit.asks.iter().zip(&best.weighed).filter(|(ask, _)| ask.is_request) {
         for sentence in weighed.sentences(&view) {
