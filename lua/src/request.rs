@@ -5,7 +5,7 @@ use tempos_control::{Allowed, Delivery, OnUnmet, QosRequest};
 use crate::fields::Fields;
 
 /// The request, where any of the three keys is given.
-pub(crate) fn request(fields: &mut Fields) -> Option<QosRequest> {
+pub(crate) fn request(fields: &mut Fields) -> Option<Box<QosRequest>> {
     let (asked, allowed, unmet) = (fields.nested("request"), fields.nested("allow"), fields.text("on_unmet"));
     if asked.is_none() && allowed.is_none() && unmet.is_none() {
         return None;
@@ -29,5 +29,5 @@ pub(crate) fn request(fields: &mut Fields) -> Option<QosRequest> {
     if unmet.as_deref() == Some("degrade") {
         request.on_unmet = OnUnmet::Degrade;
     }
-    Some(request)
+    Some(Box::new(request))
 }

@@ -32,10 +32,10 @@ fn a_request_is_read_with_its_units() {
         },
         on_unmet: OnUnmet::Degrade,
     };
-    assert_eq!((topics[0].request.as_ref(), topics[0].qos_is_free), (Some(&whole), true));
+    assert_eq!((topics[0].request.as_deref(), topics[0].qos_is_free), (Some(&whole), true));
     let lossless = QosRequest { loss_ppm: Some(0), ..QosRequest::default() };
-    assert_eq!((topics[1].request.as_ref(), topics[1].qos_is_free), (Some(&lossless), false));
-    assert_eq!((topics[2].request.as_ref(), topics[2].qos.as_str()), (None, "best-effort"));
+    assert_eq!((topics[1].request.as_deref(), topics[1].qos_is_free), (Some(&lossless), false));
+    assert_eq!((topics[2].request.as_deref(), topics[2].qos.as_str()), (None, "best-effort"));
     let asked = workflows(&commands)[0].request.clone().expect("a request");
     assert_eq!(asked.latency_p99_ns, Some(5_000_000));
 }

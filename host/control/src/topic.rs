@@ -141,7 +141,7 @@ pub struct TopicSpec {
     /// The level that the user named, where `on_unmet = "degrade"` has put its events on a lower one.
     pub qos_given_up: Option<String>,
     /// What is asked for beside a level.
-    pub request: Option<QosRequest>,
+    pub request: Option<Box<QosRequest>>,
     /// Where its events come from. Events also come from workflows and from `Publish`.
     pub ingress: Vec<ChannelSpec>,
     /// Where they go. Each group gets each event once.

@@ -94,7 +94,7 @@ pub struct WorkflowSpec {
     /// The subscription group that it is a member of; `None`: one of its own.
     pub group: Option<String>,
     /// What is asked for from the way in of its topic to the way out of the last one.
-    pub request: Option<QosRequest>,
+    pub request: Option<Box<QosRequest>>,
     /// What it calls.
     pub call: CallSpec,
     /// Where it was declared.

@@ -44,7 +44,7 @@ pub struct Settled {
 impl Settled {
     /// The levels of what is granted, by topic: it stays there.
     pub fn held(&self, wiring: &Wiring) -> BTreeMap<String, String> {
-        let topics = self.topics.iter().map(|(name, grant)| (name, grant));
+        let topics = self.topics.iter();
         let workflows = self
             .workflows
             .iter()
@@ -222,7 +222,7 @@ fn units<'a>(wiring: &'a Wiring, downstream: &HashMap<&str, u64>) -> (Vec<Unit<'
         let mut unit = Unit { topic, asks: Vec::new(), rate: rate_of(wiring, topic) };
         if asks || explains {
             let way: Vec<Stage<'a>> = road(wiring, downstream, topic, None);
-            unit.asks.push(ask(Kind::Topic, &topic.name, &topic.origin, topic.request.as_ref(), way));
+            unit.asks.push(ask(Kind::Topic, &topic.name, &topic.origin, topic.request.as_deref(), way));
         }
         for workflow in through {
             let way = road(wiring, downstream, topic, Some(workflow));
@@ -230,7 +230,7 @@ fn units<'a>(wiring: &'a Wiring, downstream: &HashMap<&str, u64>) -> (Vec<Unit<'
                 Kind::Workflow,
                 &workflow.name,
                 &workflow.origin,
-                workflow.request.as_ref(),
+                workflow.request.as_deref(),
                 way,
             ));
         }

@@ -127,7 +127,7 @@ fn commands(name: &str, case: &str) -> Vec<Command> {
         stall_ns: 1,
         origin: origin.clone(),
     });
-    let request = asked.then_some(request);
+    let request = asked.then(|| Box::new(request));
     if call == "-" {
         topic.egress = egress.collect();
         topic.request = request;
