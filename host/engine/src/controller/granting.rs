@@ -20,7 +20,7 @@ impl Controller {
     /// # Errors
     /// A request is not met, and asks to be refused then.
     pub(super) fn admit(&self, next: &mut Wiring) -> Result<Vec<String>, Refusal> {
-        let settled = settle(&self.facts(next), next, &self.grants.held(&self.wiring), Mode::Choose);
+        let settled = settle(&self.facts(next), next, &self.grants.held(&self.wiring, next), Mode::Choose);
         if !settled.refusals.is_empty() {
             let message = Refusal::of_mistakes(settled.refusals).message;
             return Err(Refusal::new(RefusalKind::QosNotGrantable, message));

@@ -42,18 +42,29 @@ pub struct Settled {
 }
 
 impl Settled {
-    /// The levels of what is granted, by topic: it stays there.
-    pub fn held(&self, wiring: &Wiring) -> BTreeMap<String, String> {
-        let topics = self.topics.iter();
-        let workflows = self
-            .workflows
-            .iter()
-            .filter_map(|(name, grant)| Some((&wiring.workflows.get(name)?.from, grant)));
-        workflows
-            .chain(topics)
-            .filter(|(_, grant)| grant.answer == Answer::Granted)
-            .map(|(name, grant)| (name.clone(), grant.level.clone()))
-            .collect()
+    /// The levels of what is granted under `old`, by topic, where `new` asks for the same: it stays there, and
+    /// comes before all that is new or asks for more.
+    pub fn held(&self, old: &Wiring, new: &Wiring) -> BTreeMap<String, String> {
+        let mut held = BTreeMap::new();
+        let mut lost = BTreeSet::new();
+        let topics = self.topics.iter().map(|(name, grant)| {
+            let request = |wiring: &'_ Wiring| wiring.topics.get(name).map(|topic| topic.request.clone());
+            (name.as_str(), grant, request(old) == request(new))
+        });
+        let workflows = self.workflows.iter().filter_map(|(name, grant)| {
+            let request =
+                |wiring: &'_ Wiring| wiring.workflows.get(name).map(|workflow| workflow.request.clone());
+            Some((old.workflows.get(name)?.from.as_str(), grant, request(old) == request(new)))
+        });
+        for (topic, grant, is_same) in workflows.chain(topics) {
+            if is_same && grant.answer == Answer::Granted {
+                held.insert(topic.to_owned(), grant.level.clone());
+            } else {
+                lost.insert(topic);
+            }
+        }
+        held.retain(|topic, _| !lost.contains(topic.as_str()));
+        held
     }
 
     /// One line for each request, as a person would say it.

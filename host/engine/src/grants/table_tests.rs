@@ -173,7 +173,7 @@ fn answer(scene_name: &str, case: &str) -> (String, String, String) {
     all.extend(commands("new", case));
     let wiring = base.after(&base, &all, true).unwrap_or_else(|m| panic!("{case}: {m:?}"));
     let known = facts(&wiring, instead);
-    let settled = settle(&known, &wiring, &first.held(&there), Mode::Choose);
+    let settled = settle(&known, &wiring, &first.held(&there, &wiring), Mode::Choose);
     if !settled.refusals.is_empty() {
         let said: Vec<String> = settled.refusals.iter().map(|m| m.sentence.clone()).collect();
         return ("refused".into(), "-".into(), said.join("\n"));
@@ -212,4 +212,72 @@ fn every_request_of_the_table_gets_its_answer() {
     }
     assert!(cases >= 100, "only {cases} cases");
     assert!(wrong.is_empty(), "{} of {cases}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Two topics of one strict lane, at so many events a second.
+fn pair(first: u32, second: u32) -> (Wiring, Facts) {
+    let base = Wiring::new(&[]);
+    let mut all = commands("a", &format!("unix | unix | - | qos=strict rate={first}/s"));
+    all.extend(commands("b", &format!("unix | unix | - | qos=strict rate={second}/s")));
+    let wiring = base.after(&base, &all, true).expect("sound");
+    let facts = facts(&wiring, None);
+    (wiring, facts)
+}
+
+#[test]
+fn what_asks_for_more_comes_after_what_stayed() {
+    let (before, known) = pair(20_000, 20_000);
+    let first = settle(&known, &before, &BTreeMap::new(), Mode::Choose);
+    for (a, b, blamed) in [(50_000, 20_000, "a"), (20_000, 50_000, "b")] {
+        let (after, known) = pair(a, b);
+        let said = settle(&known, &after, &first.held(&before, &after), Mode::Choose).refusals;
+        assert!(!said.is_empty(), "0.98 of a CPU");
+        for one in &said {
+            assert!(
+                one.sentence.starts_with(&format!("topic {blamed:?} is not granted")),
+                "{}",
+                one.sentence
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_granted_stays_where_it_is() {
+    // Alone it would stand on best-effort; it was granted control and keeps that.
+    let base = Wiring::new(&scene("real time").0);
+    let all = commands("a", "unix | unix | - | rate=10/s p99=10ms");
+    let wiring = base.after(&base, &all, true).expect("sound");
+    let facts = facts(&wiring, None);
+    let level = |held: &BTreeMap<String, String>| {
+        settle(&facts, &wiring, held, Mode::Choose).topics["a"].level.clone()
+    };
+    assert_eq!(level(&BTreeMap::new()), "best-effort");
+    assert_eq!(level(&BTreeMap::from([("a".into(), "control".into())])), "control");
+}
+
+#[test]
+fn as_many_requests_as_may_be_are_weighed() {
+    let base = Wiring::new(&[]);
+    let most = tempos_control::request::REQUESTS_MAX;
+    let all = |count: usize| {
+        (0..count)
+            .flat_map(|at| {
+                commands(
+                    &format!("t{at}"),
+                    &format!("unix | unix | - | rate={}/h p99=20ms levels=strict", at + 1),
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let wiring = base.after(&base, &all(most), true).expect("sound");
+    let known = facts(&wiring, None);
+    let begin = std::time::Instant::now();
+    let settled = settle(&known, &wiring, &BTreeMap::new(), Mode::Choose);
+    println!("{most} requests: {:?}", begin.elapsed());
+    assert!(settled.refusals.is_empty(), "{:?}", settled.refusals.first());
+    assert_eq!(settled.levels.values().filter(|level| *level == "strict").count(), most);
+    let more = base.after(&base, &all(most + 1), true).expect("sound");
+    let said = settle(&facts(&more, None), &more, &BTreeMap::new(), Mode::Choose).refusals;
+    assert!(said.iter().any(|one| one.sentence.contains("weighs at most 1024")), "{said:?}");
 }
