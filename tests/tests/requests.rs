@@ -106,6 +106,9 @@ fn what_cannot_be_met_is_degraded_or_refused_with_its_sentence() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("= topic \"b\" asks for p99 1.00 µs, 10/s: degraded on level"), "{said}");
     assert!(granted(&node, "b").starts_with("degraded on level"), "{}", granted(&node, "b"));
+    // What would be given is said also where nothing would change.
+    let (_, said) = apply(&node, "plan", &eased);
+    assert!(said.starts_with("would change nothing\n= topic \"b\" asks for"), "{said}");
     let explained = node.ctl(["explain", "b"]);
     assert_eq!(explained.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&explained.stdout).contains("the hops together take"));

@@ -255,15 +255,13 @@ impl Controller {
         // What can be refused without opening anything is: no channel then hands its descriptor over in vain.
         lines.extend(self.check(&next)?);
         lines.extend(next.tight_deadlines());
-        if dry_run || !lines.is_empty() {
-            lines.extend(granted);
-        }
         if dry_run {
-            return Ok(Reply::Report(report(&lines, "would change nothing")));
+            let said = std::iter::once(report(&lines, "would change nothing")).chain(granted);
+            return Ok(Reply::Report(said.collect::<Vec<_>>().join("\n")));
         }
         let notes = self.bring_into_force(next, Strictness::Whole)?;
         let mut said = report(&lines, "nothing changed");
-        for note in notes {
+        for note in granted.into_iter().filter(|_| !lines.is_empty()).chain(notes) {
             said.push('\n');
             said.push_str(&note);
         }

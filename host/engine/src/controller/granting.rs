@@ -43,7 +43,7 @@ impl Controller {
     }
 
     /// Says anew what each topic and workflow gets under the wiring in force.
-    pub(super) fn explain(&mut self) {
+    pub(crate) fn explain(&mut self) {
         let settled = settle(&self.facts(&self.wiring), &self.wiring, &Default::default(), Mode::Explain);
         self.grants = Arc::new(settled);
         let grants = Arc::clone(&self.grants);
