@@ -12,6 +12,7 @@ use crate::draft::{ChannelDraft, Draft, GroupDraft, Kind, Token, TopicDraft};
 use crate::fields::{Fields, Reader};
 use crate::hooks::{EVENTS, HOLD_NS, HOOKS_MAX, Hook};
 use crate::level;
+use crate::request::request;
 
 /// Builds what the pending constructor `handle` declares; the answer is what the script gets for it.
 pub(crate) fn finish(draft: &mut Draft, handle: usize, table: &Value) -> Token {
@@ -179,9 +180,11 @@ fn endpoint(
 
 fn topic(name: &str, fields: &mut Fields, origin: &Origin) -> TopicDraft {
     let mut spec = TopicSpec::named(name, origin);
-    if let Some(qos) = fields.text("qos") {
-        spec.qos = qos;
+    match fields.text("qos") {
+        Some(qos) => spec.qos = qos,
+        None => spec.qos_is_free = !fields.refused("qos"),
     }
+    spec.request = request(fields);
     if let Some(rank) = fields.small("rank") {
         spec.rank = rank;
     }
@@ -265,6 +268,7 @@ fn workflow(
         branches,
         replies: fields.flag("reply").unwrap_or(false),
         group,
+        request: request(fields),
         call,
         origin: origin.clone(),
     }

@@ -16,6 +16,7 @@ mod level;
 mod limits;
 mod module;
 mod pattern;
+mod request;
 mod require;
 mod rules;
 mod sentence;

@@ -160,6 +160,8 @@ fn kind_name(kind: KeyKind) -> String {
             format!("({})[]", words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join("|"))
         }
         KeyKind::Targets => "string|table<string, string>".into(),
+        KeyKind::Texts => "string[]".into(),
+        KeyKind::Share => "number".into(),
         // Texts, and texts with a unit.
         _ => "string".into(),
     }
@@ -183,6 +185,9 @@ fn holds(key: &Key) -> String {
             format!("list of {}", words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "))
         }
         KeyKind::Targets => "text, or table of branches".into(),
+        KeyKind::Texts => "list of texts".into(),
+        KeyKind::Rate => "rate, `\"1000/s\"`".into(),
+        KeyKind::Share => "0 to 1".into(),
         other => format!("{other:?}"),
     }
 }

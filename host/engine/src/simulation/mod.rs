@@ -14,7 +14,7 @@ mod draft;
 mod fakes;
 mod plan;
 mod policies;
-mod random;
+pub mod random;
 mod rig;
 mod scenes;
 pub mod world;
