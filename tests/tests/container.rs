@@ -329,11 +329,12 @@ fn the_method_passes_the_suite_of_its_kind() {
     }
 }
 
+/// One step beneath the level's workers.
 #[test]
 fn a_function_has_its_levels_scheduling_inside_too() {
     let Some(engine) = engine() else { return };
     let container = Container::start(&engine, "scheduled", &[]);
-    for (level, expected) in [("strict", "40 1"), ("best-effort", "0 0")] {
+    for (level, expected) in [("strict", "39 1"), ("best-effort", "0 0")] {
         for (mode, role) in &MODES[..2] {
             let scene = scene(level, &container.call(&format!("mode = \"{mode}\", args = {{ \"{role}\" }}")));
             let said = scene.ask("scheduling");
@@ -341,7 +342,7 @@ fn a_function_has_its_levels_scheduling_inside_too() {
             // Where the node itself is not granted real time, its functions are not either.
             let expected = if granted.contains("other") { "0 0" } else { expected };
             assert_eq!(said, expected, "{level}, {mode}, granted: {granted}");
-            if expected == "40 1" && Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists() {
+            if expected == "39 1" && Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists() {
                 scene.node.wait_for_log("its control group cpu");
             }
         }

@@ -117,7 +117,7 @@ fn a_hook_that_fails_is_told_and_put_off_and_the_node_goes_on() {
     node.save_wiring(&lua.replace("error(", "print("));
     node.ctl(["reload"]);
     eventually("the trouble to be over", || (!troubles(&node).contains("hook")).then_some(()));
-    assert!(drive(&node, 40, Duration::from_secs(60), || node.log().contains("no idea goes on")));
+    assert!(drive(&node, 40, Duration::from_secs(60), || node.log().contains("info    script: ")));
 }
 
 #[test]
