@@ -41,9 +41,9 @@ fn a_function_is_a_process_of_its_container_in_every_mode() {
         assert_eq!(scene.ask("caps"), container.status("CapBnd"), "{mode}");
         assert_eq!(scene.ask("eff"), "CapEff:\t0000000000000000", "{mode}");
         assert_eq!(scene.ask("filter"), "Seccomp:\t2", "{mode}");
-        let files: Vec<String> = scene.ask("files").split_whitespace().map(str::to_owned).collect();
-        assert_eq!(files[3..5], ["77", "88"], "{mode}");
         if mode != "exec" {
+            let files: Vec<String> = scene.ask("files").split_whitespace().map(str::to_owned).collect();
+            assert_eq!(files[3..5], container.files(), "{mode}");
             assert_eq!(scene.ask("privs"), "NoNewPrivs:\t1", "{mode}");
             assert_eq!(scene.ask("descriptors"), "0", "{mode}");
         }

@@ -78,6 +78,15 @@ impl Container {
         status.lines().find(|line| line.starts_with(field)).unwrap_or_default().to_owned()
     }
 
+    /// How many files its first process may open: the bounds that it has, not those that were asked for, which an engine
+    /// written in Go may miss (its runtime raises the bound of the process that becomes the container's).
+    pub fn files(&self) -> Vec<String> {
+        let path = format!("/proc/{}/limits", self.engine.first_process(&self.name));
+        let limits = fs::read_to_string(path).expect("it runs");
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap_or_default();
+        line.split_whitespace().skip(3).take(2).map(str::to_owned).collect()
+    }
+
     pub fn inside(&self) -> usize {
         self.engine.inside(&self.name).len()
     }
