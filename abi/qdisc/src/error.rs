@@ -47,16 +47,25 @@ impl Refusal {
     }
 }
 
+/// ENOTSUPP (linux/errno.h) is meant to stay within the kernel, and no library has a text for it.
+const ENOTSUPP: i32 = 524;
+
+fn errno_text(errno: i32) -> String {
+    match errno {
+        ENOTSUPP => String::from("Operation is not supported (error 524)"),
+        errno => io::Error::from_raw_os_error(errno).to_string(),
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.what)?;
         match (&self.words, self.errno) {
             (Some(words), 0) => f.write_str(words)?,
             (Some(words), errno) => {
-                let error = io::Error::from_raw_os_error(errno);
-                write!(f, "the kernel says {:?}: {error}", words.trim_end_matches('.'))?;
+                write!(f, "the kernel says {:?}: {}", words.trim_end_matches('.'), errno_text(errno))?;
             }
-            (None, errno) => write!(f, "{}", io::Error::from_raw_os_error(errno))?,
+            (None, errno) => f.write_str(&errno_text(errno))?,
         }
         match self.mend() {
             Some(mend) => write!(f, "; {mend}"),

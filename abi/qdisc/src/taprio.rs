@@ -29,6 +29,8 @@ const TXTIME_ASSIST: u32 = 1;
 const FULL_OFFLOAD: u32 = 2;
 /// SetGateStates; the kernel knows no other.
 const SET_GATES: u8 = 0;
+/// NLA_F_NESTED: of all that nests here the kernel wants it on [`CLASS`] alone.
+const NESTED: u16 = 0x8000;
 
 /// Some gates are open, for some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +99,10 @@ impl Taprio {
         if entries.is_empty() || entries.len() > ENTRIES_MAX {
             return Err(format!("{} gate entries; there are 1 to {ENTRIES_MAX}", entries.len()));
         }
+        // A kernel that does not know the speed yet (6.1, at the first setting) would take it.
+        if let Some(at) = entries.iter().position(|entry| entry.interval_ns == 0) {
+            return Err(format!("gate entry {} lasts 0 ns; give each the time of a frame at least", at + 1));
+        }
         if self.max_sdu.len() > self.queues.len() {
             let (sizes, classes) = (self.max_sdu.len(), self.queues.len());
             return Err(format!(
@@ -125,7 +131,7 @@ impl Taprio {
             }
             self.schedule.put(request);
             for (class, size) in self.max_sdu.iter().enumerate().filter(|(_, size)| **size != 0) {
-                request.nest(CLASS, |request| {
+                request.nest(CLASS | NESTED, |request| {
                     request.put(CLASS_INDEX, &(class as u32).to_ne_bytes());
                     request.put(CLASS_MAX_SDU, &size.to_ne_bytes());
                 });

@@ -124,4 +124,8 @@ fn a_map_beyond_its_classes_is_refused_with_the_place() {
     assert_eq!(empty.check().expect_err("no classes"), "0 classes; there are 1 to 16");
     let gateless = Taprio { schedule: Schedule::default(), ..halves() };
     assert_eq!(gateless.check().expect_err("no gates"), "0 gate entries; there are 1 to 1024");
+    let mut nothing = halves();
+    nothing.schedule.entries[1].interval_ns = 0;
+    let sentence = nothing.check().expect_err("no time");
+    assert_eq!(sentence, "gate entry 2 lasts 0 ns; give each the time of a frame at least");
 }
