@@ -52,12 +52,21 @@ pub fn set_taprio(link: &Link, taprio: &Taprio) -> Result<u32, Refusal> {
     let what = format!("{}: set taprio {mode}", link.name);
     taprio.check().map_err(|words| Refusal::new(&what, words))?;
     // A taprio that stands there keeps its number: the kernel only changes what has the same one.
-    let number = match read(link) {
-        Ok(Some(Qdisc { kind, handle, .. })) if kind == "taprio" => handle,
-        _ => TAPRIO_HANDLE,
+    let number = match read(link)? {
+        Some(root) if root.kind == "taprio" => root.handle,
+        _ => {
+            make_room(link, &what)?;
+            TAPRIO_HANDLE
+        }
     };
     set(link, &what, (number, ROOT), "taprio", |request| taprio.put(request, OPTIONS))?;
     Ok(number)
+}
+
+/// Deletes a root that somebody has set, before another is set: a 6.12 kernel hangs where taprio replaces mqprio in
+/// one step. Each of them sets the link's classes, and the old one goes last.
+fn make_room(link: &Link, what: &str) -> Result<(), Refusal> {
+    delete_root(link).map_err(|refusal| Refusal { what: what.into(), ..refusal })
 }
 
 /// Makes mqprio the link's root; the answer is its number.
@@ -68,9 +77,7 @@ pub fn set_mqprio(link: &Link, mqprio: &Mqprio) -> Result<u32, Refusal> {
     let what = format!("{}: set mqprio", link.name);
     mqprio.check().map_err(|words| Refusal::new(&what, words))?;
     // It cannot be changed, only made anew.
-    if read(link)?.is_some_and(|root| root.kind == "mqprio") {
-        delete_root(link)?;
-    }
+    make_room(link, &what)?;
     set(link, &what, (MQPRIO_HANDLE, ROOT), "mqprio", |request| mqprio.put(request, OPTIONS))?;
     Ok(MQPRIO_HANDLE)
 }

@@ -125,7 +125,12 @@ fn restores_mqprio(link: &Link) -> Result<(), String> {
     set_mqprio(link, &mqprio).map_err(text)?;
     let root = set_mqprio(link, &mqprio).map_err(text)?;
     set_etf(link, root | 1, &Etf { delta_ns: 100_000, ..Etf::default() }).map_err(text)?;
-    goes_and_comes_back(link, || set_taprio(link, &halves()).map(drop).map_err(text))?;
+    // Each of them would take the other's classes with it.
+    goes_and_comes_back(link, || {
+        set_taprio(link, &halves()).map_err(text)?;
+        std::thread::sleep(IN_FORCE);
+        same("gates in place of mqprio", &root_taprio(link)?, &halves())
+    })?;
     match read(link).map_err(text)? {
         Some(Qdisc { options: Options::Mqprio(now), .. }) => same("mqprio", &now, &mqprio)?,
         other => return Err(format!("the root is {other:?} instead of mqprio")),
