@@ -8,8 +8,8 @@
 #   ONLY=20-gates sh tests/tsn/run.sh            only the checks of that file
 #   LIMIT=300 sh tests/tsn/run.sh                seconds that one boot may take; 240 by default
 #
-# The guest's clock counts instructions (2 ns each) on one virtual CPU: how busy this machine is cannot touch it, and
-# two runs of the same programs print the same figures. They show logic and order, not the speed of any product.
+# The guest's clock counts instructions (2 ns each) on one virtual CPU: a busy machine makes the run longer, not its
+# frames later. Figures show logic and order, not the speed of any product; from run to run they differ a little.
 #
 # A check is a line `ok NAME` or `FAILED NAME: why` that a file of tests/tsn/checks prints, and NAME stands in one of
 # its `# checks:` lines: one that never reports has failed. Pictures and logs are left in target/tsn/out/KERNEL.

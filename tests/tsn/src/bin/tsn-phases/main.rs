@@ -85,7 +85,7 @@ impl Judge {
     fn tell(&self, phases: &Phases) -> bool {
         let verdict = phases.judge(self.window, self.tolerance_ns);
         let counts: Vec<String> = phases.histogram(20).iter().map(|count| format!("{count:4}")).collect();
-        say(format_args!("{:12}{}", self.label, counts.join("")));
+        say(format_args!("{:28}{}", self.label, counts.join("")));
         say(format_args!(
             "{}: {} frames (least {}), {} outside {}-{} ns, worst {} ns late (tolerance {}) and {} ns early",
             self.label,
