@@ -44,6 +44,9 @@ pub fn check(file: &NodeFile, log: &Log) -> Result<String, Ending> {
             String::new()
         }
     };
+    if let Err(wrong) = tempos_rest::Door::check(&file.rest.tcp) {
+        mistakes.extend(wrong.iter().map(ToString::to_string));
+    }
     if mistakes.is_empty() { Ok(report) } else { Err(Ending::new(CONFIG, mistakes.join("\n"))) }
 }
 

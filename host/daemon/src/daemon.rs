@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{interval, timeout};
 
 use crate::config::NodeFile;
-use crate::exit::{CANTCREAT, Ending, OK, OSERR};
+use crate::exit::{CANTCREAT, CONFIG, Ending, OK, OSERR};
 use crate::heap;
 use crate::host_node::HostNode;
 use crate::lock::{RunLock, make_folder};
@@ -23,10 +23,10 @@ use crate::wiring_watch::{Scripts, WiringWatch};
 
 /// The log's name for this room.
 const TARGET: &str = "temposd";
-/// Threads of the doors. Orders wait on others, of which there are at most as many as the D-Bus door
-/// admits calls, with some for the daemon's own.
+/// Threads of the doors. Orders wait on others, of which there are at most as many as the doors for D-Bus
+/// and REST admit calls, with some for the daemon's own.
 const WORKERS: usize = 2;
-const BLOCKING_MAX: usize = 48;
+const BLOCKING_MAX: usize = 80;
 const STACK_BYTES: usize = 1 << 20;
 /// How long the engine may take to end after it is drained. A plugin that does not return from its
 /// closing is left behind then: the process is about to end.
@@ -35,6 +35,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 const DRAIN_SLACK: Duration = Duration::from_secs(2);
 /// Where the peer socket lies in the run folder.
 const PEER_SOCKET: &str = "control.sock";
+/// And the socket of the REST door.
+const REST_SOCKET: &str = "rest.sock";
 
 /// What the engine is told of the node file.
 pub fn engine_config(file: &NodeFile, log: &Log) -> EngineConfig {
@@ -89,6 +91,7 @@ fn runtime() -> Result<Runtime, Ending> {
 struct Running {
     node: Arc<HostNode>,
     door: Door,
+    rest: Option<tempos_rest::Door>,
     watch: Option<WiringWatch>,
     log: Log,
 }
@@ -128,11 +131,18 @@ impl Running {
         for sentence in door.degraded() {
             log.say(LogLevel::WARNING, "door", &sentence);
         }
+        let rest = match open_rest(file, &node, log).await {
+            Ok(rest) => rest,
+            Err(ending) => {
+                node.engine().stop();
+                return Err(ending);
+            }
+        };
         let watch = if file.watch_wiring { watch(file, &node, scripts, log) } else { None };
         notify::ready(&status(&node));
         log.say(LogLevel::INFO, TARGET, &status(&node));
         heap::trim();
-        Ok(Running { node, door, watch, log: log.clone() })
+        Ok(Running { node, door, rest, watch, log: log.clone() })
     }
 
     /// Answers signals and the supervisor until the end is asked for.
@@ -195,14 +205,53 @@ impl Running {
                 return OK;
             }
         }
-        if timeout(STOP_LIMIT, self.door.close()).await.is_err() {
-            self.log.say(LogLevel::WARNING, TARGET, "the door does not close; it is left open");
+        let doors = async {
+            self.door.close().await;
+            if let Some(rest) = self.rest {
+                rest.close().await;
+            }
+        };
+        if timeout(STOP_LIMIT, doors).await.is_err() {
+            self.log.say(LogLevel::WARNING, TARGET, "the doors do not close; they are left open");
         }
         let node = self.node;
         if timeout(STOP_LIMIT, spawn_blocking(move || node.engine().stop())).await.is_err() {
             self.log.say(LogLevel::WARNING, TARGET, "a plugin does not close; it is left behind");
         }
         OK
+    }
+}
+
+/// Opens the door for REST, where it is wanted.
+async fn open_rest(
+    file: &NodeFile,
+    node: &Arc<HostNode>,
+    log: &Log,
+) -> Result<Option<tempos_rest::Door>, Ending> {
+    if !file.rest.socket && file.rest.tcp.listen.is_none() {
+        return Ok(None);
+    }
+    let (to_log, to_degrade) = (log.clone(), (node.clone(), log.clone()));
+    let config = tempos_rest::DoorConfig {
+        socket: file.rest.socket.then(|| file.run_dir.join(REST_SOCKET)),
+        socket_mode: 0o660,
+        tcp: file.rest.tcp.clone(),
+        allow_group: Some(file.bus_group.clone()),
+        audit: Arc::new(move |line| to_log.say(LogLevel::INFO, "rest", line)),
+        amiss: Arc::new(move |sentence| {
+            let (node, log) = &to_degrade;
+            if let Some(sentence) = &sentence {
+                log.say(LogLevel::WARNING, "rest", sentence);
+            }
+            node.engine().degrade("rest", sentence);
+        }),
+    };
+    match tempos_rest::Door::open(config, node.clone() as Arc<dyn Node>).await {
+        Ok(door) => Ok(Some(door)),
+        Err(mistakes) => {
+            let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+            Err(Ending::new(CONFIG, lines.join("\n")))
+        }
     }
 }
 

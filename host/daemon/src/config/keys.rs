@@ -35,6 +35,8 @@ pub enum Holds {
     Bus,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// An address to listen at, with its port.
+    Address,
     /// A full path.
     Path,
     /// A list of full paths.
@@ -83,6 +85,12 @@ pub const KEYS: &[Key] = &[
     key("bus", "address", Holds::Bus, "\"system\""),
     key("bus", "group", Holds::Text { max: 32 }, "\"tempos\""),
     key("bus", "polkit", Holds::Flag, "true"),
+    key("rest", "socket", Holds::Flag, "true"),
+    key("rest", "listen", Holds::Address, ""),
+    key("rest", "tokens", Holds::Path, ""),
+    key("rest", "certificate", Holds::Path, ""),
+    key("rest", "key", Holds::Path, ""),
+    key("rest", "authority", Holds::Path, ""),
     key("log", "level", Holds::Word(LOG_LEVELS), "\"info\""),
     key("log", "format", Holds::Word(&["auto", "plain", "journal"]), "\"auto\""),
     key("log", "lines_per_second", Holds::Integer { min: 1, max: 100_000 }, "100"),

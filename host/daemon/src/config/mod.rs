@@ -6,6 +6,7 @@
 pub mod keys;
 mod levels;
 mod reader;
+mod rest;
 
 use std::fs;
 use std::io::{ErrorKind, Read as _};
@@ -18,6 +19,7 @@ use tempos_lua::{Known, Limits, Source};
 
 use crate::options::Options;
 use reader::Setting;
+pub use rest::RestSettings;
 
 /// Where the node file is looked for unless a flag says otherwise. It need not exist.
 pub const NODE_FILE: &str = "/etc/tempos/node.toml";
@@ -65,6 +67,8 @@ pub struct NodeFile {
     pub bus_group: String,
     /// Whether polkit is asked for callers that would otherwise be refused.
     pub polkit: bool,
+    /// The door for REST.
+    pub rest: RestSettings,
     /// The log.
     pub log: LogSettings,
     /// The levels of `[[qos]]`.
@@ -102,6 +106,7 @@ impl Default for NodeFile {
             bus: Bus::System,
             bus_group: "tempos".into(),
             polkit: true,
+            rest: RestSettings::default(),
             log: LogSettings { level: "info".into(), format: "auto".into(), lines_per_second: 100 },
             levels: Vec::new(),
         }
@@ -129,6 +134,7 @@ impl NodeFile {
             }
         }
         node.heed(options);
+        node.rest.check(&mut mistakes);
         if mistakes.is_empty() { Ok(node) } else { Err(mistakes) }
     }
 
@@ -136,6 +142,12 @@ impl NodeFile {
     pub fn take(&mut self, file: &Path, text: &str, mistakes: &mut Vec<Mistake>) {
         let read = reader::read(file, text, mistakes);
         for ((section, key), setting) in read.settings {
+            if section == "rest"
+                && let Some(place) = read.places.get(&(section, key))
+            {
+                self.rest.set(key, setting, place.clone());
+                continue;
+            }
             self.set(section, key, setting);
         }
         if let Some(script) = read.levels {

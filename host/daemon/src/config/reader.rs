@@ -1,6 +1,7 @@
 //! One TOML file against the table of keys: all its mistakes at once, each with line and column.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,7 @@ pub(crate) enum Setting {
     Number(u64),
     Text(String),
     Bus(Bus),
+    Address(SocketAddr),
     Paths(Vec<PathBuf>),
 }
 
@@ -28,6 +30,8 @@ pub(crate) enum Setting {
 pub(crate) struct Read {
     /// By section and key.
     pub settings: BTreeMap<(&'static str, &'static str), Setting>,
+    /// Where the keys stood: for mistakes that only show once all files are read.
+    pub places: BTreeMap<(&'static str, &'static str), Origin>,
     /// The levels, as the text of a wiring script whose lines are those of the file.
     pub levels: Option<String>,
 }
@@ -101,9 +105,13 @@ impl Reader {
 
     /// Notes a mistake. The column is part of the sentence's place, as editors expect it.
     pub fn wrong(&mut self, span: Range<usize>, sentence: String) {
+        let place = self.place(&span);
+        self.found.push((span.start, Mistake::new(&place, sentence)));
+    }
+
+    fn place(&self, span: &Range<usize>) -> Origin {
         let (line, column) = self.places.of(span.start);
-        let place = format!("{}:{line}:{column}", self.places.file);
-        self.found.push((span.start, Mistake::new(&Origin::new(place, 0), sentence)));
+        Origin::new(format!("{}:{line}:{column}", self.places.file), 0)
     }
 
     /// The line of an offset, from 1.
@@ -121,7 +129,10 @@ impl Reader {
                 continue;
             };
             match setting(key, value) {
-                Ok(setting) => drop(read.settings.insert((key.section, key.name), setting)),
+                Ok(setting) => {
+                    read.settings.insert((key.section, key.name), setting);
+                    read.places.insert((key.section, key.name), self.place(&value.span()));
+                }
                 Err(sentence) => {
                     self.wrong(value.span(), format!("[{section}] {}: {sentence}", key.name));
                 }
@@ -182,6 +193,14 @@ fn setting(key: &Key, value: &Spanned<DeValue<'_>>) -> Result<Setting, String> {
         Holds::Bus => {
             let text = text("a bus in quotes")?;
             text.parse().map(Setting::Bus)
+        }
+        Holds::Address => {
+            let text = text("an address in quotes")?;
+            text.parse().map(Setting::Address).map_err(|_| {
+                format!(
+                    "{text:?} is not an address with its port, such as \"127.0.0.1:8443\" or \"[::1]:8443\""
+                )
+            })
         }
         Holds::Word(words) => {
             let word = text("a word in quotes")?;
