@@ -17,6 +17,7 @@ pub mod engine;
 pub mod figures;
 pub mod fixture;
 pub mod function;
+pub mod http;
 pub mod metadata;
 pub mod newer;
 pub mod node;

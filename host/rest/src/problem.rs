@@ -106,15 +106,25 @@ impl Problem {
 
     /// As the text of a server-sent event.
     pub fn json(&self) -> String {
-        let details = ProblemDetails {
-            r#type: format!("{TYPES}{}", self.title),
-            title: self.title,
-            status: self.status.as_u16(),
-            detail: &self.detail,
-        };
-        // Texts and a number: they can always be written.
-        serde_json::to_string(&details).unwrap_or_default()
+        json(self.status.as_u16(), self.title, &self.detail)
     }
+}
+
+fn json(status: u16, title: &str, detail: &str) -> String {
+    let details = ProblemDetails { r#type: format!("{TYPES}{title}"), title, status, detail };
+    // Texts and a number: they can always be written.
+    serde_json::to_string(&details).unwrap_or_default()
+}
+
+/// A whole answer, for what is refused before it is a request. The connection ends with it.
+pub fn raw(status: u16, reason: &str, title: &str, detail: &str) -> Vec<u8> {
+    let body = json(status, title, detail);
+    format!(
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: {PROBLEM_JSON}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n\
+         X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }
 
 impl From<Refusal> for Problem {
