@@ -54,14 +54,6 @@ pub enum Order {
     },
     /// Reads the configured wiring again and applies the difference.
     Reload,
-    /// Carries out an order that changes the wiring, where the one in force is still the one that the caller has
-    /// seen; nobody else changes it in between.
-    IfGeneration {
-        /// The generation that the caller has seen.
-        generation: u64,
-        /// `ApplyPath`, `ApplyText` or `Reload`.
-        order: Box<Order>,
-    },
     /// Stops ingress, finishes what is queued within the limit, and reports the counts.
     Drain {
         /// The limit; 0 means at once.

@@ -81,8 +81,6 @@ pub enum RefusalKind {
     ShuttingDown,
     /// The operating system refused something that the order needs.
     System,
-    /// The wiring in force is not the one that the order was made for.
-    WiringChanged,
 }
 
 impl Refusal {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempos_abi::host::LogLevel;
 use tempos_control::{
-    Command, Figure, Kind, Mistake, Node, Notice, ObjectState, Order, Origin, Refusal, RefusalKind, Reply,
+    Command, Kind, Mistake, Node, Notice, ObjectState, Order, Origin, Refusal, RefusalKind, Reply,
 };
 use tempos_engine::Engine;
 use tempos_lua::{Hooks, Known, Limits, Source, Wiring};
@@ -67,14 +67,9 @@ impl HostNode {
     /// # Errors
     /// The mistakes.
     pub fn reload(&self) -> Result<Reply, Refusal> {
-        self.reload_if(None)
-    }
-
-    fn reload_if(&self, expected: Option<u64>) -> Result<Reply, Refusal> {
-        let outcome = self.wire(&self.configured(), false, expected);
+        let outcome = self.wire(&self.configured(), false);
         match &outcome {
             Ok(_) => self.engine.degrade(WIRING, None),
-            Err(refusal) if refusal.kind == RefusalKind::WiringChanged => {}
             Err(refusal) => {
                 let mut lines = refusal.message.lines();
                 let first = lines.next().unwrap_or_default();
@@ -95,7 +90,7 @@ impl HostNode {
     /// # Errors
     /// The mistakes.
     pub fn check(&self) -> Result<Reply, Refusal> {
-        self.wire(&self.configured(), true, None)
+        self.wire(&self.configured(), true)
     }
 
     /// The configured wiring. Its default folder need not exist; what the user named must.
@@ -104,17 +99,13 @@ impl HostNode {
         Source::Paths(self.wiring.iter().filter(there).cloned().collect())
     }
 
-    /// `expected`: only where the wiring in force is of that generation.
-    fn wire(&self, source: &Source, dry_run: bool, expected: Option<u64>) -> Result<Reply, Refusal> {
+    fn wire(&self, source: &Source, dry_run: bool) -> Result<Reply, Refusal> {
         let Some(_held) = self.turn.wait(TURN_WAIT) else {
             return Err(Refusal::new(
                 RefusalKind::Overloaded,
                 "another wiring is being read; try again when it is in force",
             ));
         };
-        if let Some(expected) = expected {
-            self.is_still(expected)?;
-        }
         let known = Known { adapters: self.engine.adapters(), libraries: self.libraries.clone() };
         let printed = |origin: &Origin, line: &str| {
             self.log.say(LogLevel::INFO, "script", &format!("{origin}: {line}"));
@@ -135,22 +126,6 @@ impl HostNode {
                 Err(refusal)
             }
         }
-    }
-
-    /// Whether the wiring in force is of that generation; ask while the turn is held.
-    fn is_still(&self, expected: u64) -> Result<(), Refusal> {
-        let node = self.engine.observe(Kind::Node, "");
-        let generation = match node.and_then(|node| node.figures.get("Generation").cloned()) {
-            Some(Figure::Count(generation)) => generation,
-            _ => 0,
-        };
-        if generation == expected {
-            return Ok(());
-        }
-        Err(Refusal::new(
-            RefusalKind::WiringChanged,
-            format!("the wiring in force is {generation}, not {expected}: look at it, then try again"),
-        ))
     }
 
     /// The hooks of the wiring that has just come into force take the place of those before.
@@ -184,26 +159,12 @@ impl Node for HostNode {
         match order {
             Order::ApplyPath { path, dry_run } => {
                 full_path(&path)?;
-                self.wire(&Source::Paths(vec![path]), dry_run, None)
+                self.wire(&Source::Paths(vec![path]), dry_run)
             }
             Order::ApplyText { chunk_name, lua, dry_run } => {
-                self.wire(&Source::Text { chunk_name, lua }, dry_run, None)
+                self.wire(&Source::Text { chunk_name, lua }, dry_run)
             }
             Order::Reload => self.reload(),
-            Order::IfGeneration { generation, order } => match *order {
-                Order::ApplyPath { path, dry_run } => {
-                    full_path(&path)?;
-                    self.wire(&Source::Paths(vec![path]), dry_run, Some(generation))
-                }
-                Order::ApplyText { chunk_name, lua, dry_run } => {
-                    self.wire(&Source::Text { chunk_name, lua }, dry_run, Some(generation))
-                }
-                Order::Reload => self.reload_if(Some(generation)),
-                _ => Err(Refusal::new(
-                    RefusalKind::System,
-                    "only a change of the wiring may name a generation",
-                )),
-            },
             other => self.engine.carry_out(other),
         }
     }

@@ -79,7 +79,7 @@ function perSecond(name, events) {
 }
 
 function lanes(levels) {
-  at("lanes").replaceChildren(...levels.map((level) => {
+  at("lanes").replaceChildren(...levels.toSorted((a, b) => b.Rank - a.Rank).map((level) => {
     const card = element("article", undefined, "card");
     card.dataset.name = level.Name;
     const list = element("dl");
