@@ -266,7 +266,8 @@ impl Controller {
             said.push_str(&note);
         }
         let generation = self.model.change(|picture| {
-            picture.generation += 1;
+            // The same wiring once more is no other generation.
+            picture.generation += u64::from(!lines.is_empty());
             picture.generation
         });
         self.herald.tell(Notice::WiringApplied { generation, report: said.clone() });

@@ -153,6 +153,16 @@ impl Engine {
         self.herald.listen()
     }
 
+    /// The generation of the wiring in force: a wiring that differs from the one before has the next number.
+    pub fn generation(&self) -> u64 {
+        self.model.read(|picture| picture.generation)
+    }
+
+    /// Goes on counting from there.
+    pub fn set_generation(&self, generation: u64) {
+        self.model.change(|picture| picture.generation = generation);
+    }
+
     /// The adapters that channels can be opened with.
     pub fn adapters(&self) -> Vec<String> {
         self.model.names(Kind::Adapter)
