@@ -174,6 +174,13 @@ pub enum Reply {
     Findings(Vec<Finding>),
     /// The generations, the oldest first.
     Generations(Vec<Generation>),
+    /// What changed, and the generation in force: the answer to a change on terms.
+    Applied {
+        /// The generation.
+        generation: u64,
+        /// What changed, one line each.
+        report: String,
+    },
     /// Done, with nothing to tell.
     Done,
 }

@@ -158,9 +158,14 @@ impl Engine {
         self.model.read(|picture| picture.generation)
     }
 
-    /// Goes on counting from there.
-    pub fn set_generation(&self, generation: u64) {
-        self.model.change(|picture| picture.generation = generation);
+    /// Gives the wiring in force the next number although nothing of it changed that the engine knows: its hooks did.
+    pub fn count_generation(&self) -> u64 {
+        self.model.count_generation()
+    }
+
+    /// The next wiring that differs from the one in force gets that number.
+    pub fn set_next_generation(&self, number: u64) {
+        self.model.set_next_generation(number);
     }
 
     /// The adapters that channels can be opened with.

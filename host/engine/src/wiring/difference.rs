@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tempos_control::request::show_share;
 use tempos_control::units::{show_bytes, show_ns};
-use tempos_control::{ChannelSpec, LevelSpec, Rate, TopicSpec, WorkflowSpec};
+use tempos_control::{ChannelSpec, LevelSpec, Rate, TopicSpec};
 
 use super::{Channels as _, Wiring, same_channel, same_topic, same_workflow};
 
@@ -35,10 +35,9 @@ impl Wiring {
         let mut lines = Vec::new();
         let same_level =
             |a: &LevelSpec, b: &LevelSpec| LevelSpec { origin: a.origin.clone(), ..b.clone() } == *a;
-        differ("level", &self.levels, &next.levels, same_level, |a, b| told(a, b), &mut lines);
+        differ("level", &self.levels, &next.levels, same_level, told, &mut lines);
         differ("topic", &self.topics, &next.topics, same_topic, topic, &mut lines);
-        let workflow = |a: &WorkflowSpec, b: &WorkflowSpec| told(a, b);
-        differ("workflow", &self.workflows, &next.workflows, same_workflow, workflow, &mut lines);
+        differ("workflow", &self.workflows, &next.workflows, same_workflow, told, &mut lines);
         lines
     }
 }
@@ -98,9 +97,8 @@ fn topic(a: &TopicSpec, b: &TopicSpec) -> Vec<String> {
         });
     }
     let groups = |t: &TopicSpec| -> BTreeMap<String, Value> {
-        let bare = |g: &tempos_control::GroupSpec| {
-            serde_json::json!({ "pick": g.pick, "stall_ns": g.stall_ns })
-        };
+        let bare =
+            |g: &tempos_control::GroupSpec| serde_json::json!({ "pick": g.pick, "stall_ns": g.stall_ns });
         t.egress.iter().map(|group| (group.name.clone(), bare(group))).collect()
     };
     let (before, after) = (groups(a), groups(b));
@@ -198,7 +196,10 @@ fn with_unit(name: &str, value: &Value) -> (String, String) {
     match value.as_u64().filter(|_| is_size) {
         Some(bytes) if WORDS.iter().any(|(known, _)| *known == name) => (name.to_owned(), show_bytes(bytes)),
         Some(bytes) => (name.strip_suffix("_bytes").unwrap_or(name).to_owned(), show_bytes(bytes)),
-        None => (name.strip_suffix("_bytes").filter(|_| is_size && !name.contains(' ')).unwrap_or(name).to_owned(), text(value)),
+        None => (
+            name.strip_suffix("_bytes").filter(|_| is_size && !name.contains(' ')).unwrap_or(name).to_owned(),
+            text(value),
+        ),
     }
 }
 
@@ -265,7 +266,9 @@ fn short(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tempos_control::{CallSpec, EndpointSpec, EventFormat, GroupSpec, Origin, Pick, Scheduler};
+    use tempos_control::{
+        CallSpec, EndpointSpec, EventFormat, GroupSpec, Origin, Pick, Scheduler, WorkflowSpec,
+    };
 
     fn origin(line: u32) -> Origin {
         Origin::new("w.lua", line)
@@ -338,8 +341,10 @@ mod tests {
         });
         assert_eq!(
             said,
-            ["~ level \"strict\": cpus none → 0, 1; queue bytes 4 MiB → 8 MiB; queue full drop-new → drop-oldest; \
-              scheduler fifo 45 → round-robin 40"]
+            [
+                "~ level \"strict\": cpus none → 0, 1; queue bytes 4 MiB → 8 MiB; queue full drop-new → drop-oldest; \
+              scheduler fifo 45 → round-robin 40"
+            ]
         );
         let workflow = |file: &str, memory| {
             let mut call = CallSpec::new("wasm", file, &origin(4));
