@@ -10,13 +10,18 @@ cd "$(dirname "$0")/.."
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 die() { printf 'tests/run.sh: %s\n' "$*" >&2; exit 1; }
 
-# What the tests need beside a Rust toolchain: a C compiler for Lua and for functions in C, a bus, and busctl.
+# What the tests need beside a Rust toolchain: a C compiler for Lua and for functions in C, a bus, busctl, a browser.
 packages=
 want() { command -v "$1" >/dev/null 2>&1 || packages="$packages $2"; }
 want cc gcc
 want make make
 want dbus-daemon dbus-daemon
 want busctl systemd
+# A browser for the page of the REST door, and what schemathesis runs in.
+want chromium chromium
+want chromedriver chromium-driver
+want python3 python3
+python3 -c 'import ensurepip' >/dev/null 2>&1 || packages="$packages python3-venv"
 # Containers for the functions that run in them; without root there are none.
 if [ "$(id -u)" -eq 0 ]; then
     want dockerd docker.io
@@ -69,5 +74,11 @@ say "cargo test"
 # The tests use what was built above; without this each of them would ask cargo again.
 # Garbage is thrown at scripts a hundred thousand times.
 TEMPOS_TESTS_BUILT=1 TEMPOS_FUZZ_INPUTS=${TEMPOS_FUZZ_INPUTS:-100000} cargo test --locked --workspace --no-fail-fast -- "$@"
+
+# Not where single tests are asked for.
+if [ $# -eq 0 ]; then
+    say "the REST door, by its own description"
+    sh tests/rest/schemathesis.sh
+fi
 
 say "everything passed"

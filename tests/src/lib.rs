@@ -10,6 +10,7 @@
 //! assert_eq!(node.ctl_json(["status"])["State"], "running");
 //! ```
 
+pub mod browser;
 pub mod built;
 pub mod bus;
 pub mod child;

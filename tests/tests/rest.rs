@@ -165,10 +165,10 @@ fn a_wiring_is_planned_applied_refused_and_never_replaced_unseen() {
     // Somebody who has seen the first wiring only.
     for stale in ["\"1\"", "\"0\", \"1\"", "W/\"2\"", "\"x\""] {
         let refused = rest.put_wiring("", &[("If-Match", stale)], &press);
-        let sentence = refused.problem(412, "WiringChanged");
-        assert!(sentence.starts_with("the wiring in force is 2"), "{sentence}");
+        let sentence = refused.problem(412, "OutOfDate");
+        assert!(sentence.contains("meant for") && sentence.contains('2'), "{sentence}");
         let refused = rest.ask("POST", "/v1/wiring/reload", &[("If-Match", stale)], b"");
-        refused.problem(412, "WiringChanged");
+        refused.problem(412, "OutOfDate");
     }
     rest.put_wiring("", &[("If-Match", "2")], &press).problem(400, "InvalidArguments");
     assert_eq!((topics(), node.generation()), (vec![json!("lathe")], 2), "nothing changed");

@@ -28,17 +28,21 @@ fn by_name() -> BTreeMap<String, Vec<Package>> {
 /// What a room never knows, however far down: the table of ARCHITECTURE.md.
 const NEVER: &[(&str, &[&str])] = &[
     ("abi", &["tempos-control", "tempos-engine", "tokio", "zbus", "mlua"]),
-    ("plugins/", &["tempos-control", "tempos-engine", "tempos-lua", "tempos-dbus", "temposd"]),
-    ("host/control", &["tempos-abi", "tempos-engine", "abi_stable", "libc", "tokio", "zbus", "mlua", "toml"]),
-    ("host/engine", &["tempos-lua", "tempos-dbus", "temposd", "mlua", "zbus", "tokio", "toml", "clap"]),
+    ("plugins/", &["tempos-control", "tempos-engine", "tempos-lua", "tempos-dbus", "tempos-rest", "temposd"]),
+    ("host/control", &["tempos-abi", "tempos-engine", "abi_stable", "libc", "tokio", "zbus", "axum", "mlua", "toml"]),
+    (
+        "host/engine",
+        &["tempos-lua", "tempos-dbus", "tempos-rest", "temposd", "mlua", "zbus", "axum", "tokio", "toml", "clap"],
+    ),
     ("lua", &["tempos-engine", "tempos-dbus", "temposd", "tokio", "zbus"]),
-    ("dbus", &["tempos-engine", "tempos-lua", "temposd", "mlua", "toml"]),
+    ("dbus", &["tempos-engine", "tempos-lua", "tempos-rest", "temposd", "mlua", "toml", "axum"]),
+    ("host/rest", &["tempos-engine", "tempos-lua", "tempos-dbus", "temposd", "mlua", "zbus", "toml"]),
     (
         "examples/quickstart/producer",
         &["tempos-abi", "tempos-control", "tempos-engine", "tempos-lua", "tempos-dbus", "temposd"],
     ),
     // The proof is from outside: public faces and built files.
-    ("tests", &["tempos-engine", "tempos-lua", "temposd"]),
+    ("tests", &["tempos-engine", "tempos-lua", "tempos-rest", "temposd"]),
 ];
 
 #[test]

@@ -233,13 +233,12 @@ async fn open_rest(
     if !file.rest.socket && file.rest.tcp.listen.is_none() {
         return Ok(None);
     }
-    let (to_log, to_degrade) = (log.clone(), (node.clone(), log.clone()));
+    let to_degrade = (node.clone(), log.clone());
     let config = tempos_rest::DoorConfig {
         socket: file.rest.socket.then(|| file.run_dir.join(REST_SOCKET)),
         socket_mode: 0o660,
         tcp: file.rest.tcp.clone(),
         allow_group: Some(file.bus_group.clone()),
-        audit: Arc::new(move |line| to_log.say(LogLevel::INFO, "rest", line)),
         amiss: Arc::new(move |sentence| {
             let (node, log) = &to_degrade;
             if let Some(sentence) = &sentence {

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use tempos_control::Who;
+
 /// Who may do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Right {
@@ -39,6 +41,8 @@ pub enum Caller {
     Local {
         /// Its user.
         uid: u32,
+        /// Its number, where the kernel says it.
+        process: Option<u32>,
         /// All its groups.
         gids: Vec<u32>,
     },
@@ -56,6 +60,18 @@ pub enum Caller {
         /// Where from.
         from: IpAddr,
     },
+}
+
+impl Caller {
+    /// Who this is, for the node's account of changes.
+    pub fn who(&self) -> Who {
+        let who = Who::at("rest");
+        match self {
+            Caller::Local { uid, process, .. } => Who { user: Some(*uid), process: *process, ..who },
+            Caller::Token { name, from, .. } => Who { name: Some(format!("{name} from {from}")), ..who },
+            Caller::Certificate { from } => Who { name: Some(format!("a certificate from {from}")), ..who },
+        }
+    }
 }
 
 impl std::fmt::Display for Caller {
@@ -109,7 +125,7 @@ impl House {
     fn allows(&self, caller: &Caller, right: Right) -> bool {
         match (caller, right) {
             (_, Right::Read) => true,
-            (Caller::Local { uid, gids }, Right::Change) => {
+            (Caller::Local { uid, gids, .. }, Right::Change) => {
                 let group = self.group.as_ref().and_then(|(_, gid)| *gid);
                 self.owns(*uid) || group.is_some_and(|gid| gids.contains(&gid))
             }
@@ -130,7 +146,7 @@ mod tests {
     #[test]
     fn rights_are_as_written() {
         let house = House { own_uid: 998, group: Some(("tempos".into(), Some(500))) };
-        let local = |uid, gids: &[u32]| Caller::Local { uid, gids: gids.to_vec() };
+        let local = |uid, gids: &[u32]| Caller::Local { uid, process: None, gids: gids.to_vec() };
         let token = |scope| Caller::Token { name: "t".into(), scope, from: FROM };
         for (who, change, own) in [
             (local(0, &[0]), true, true),
@@ -150,7 +166,7 @@ mod tests {
     #[test]
     fn a_refusal_says_who_may() {
         let house = House { own_uid: 998, group: Some(("tempos".into(), Some(500))) };
-        let stranger = Caller::Local { uid: 1000, gids: vec![] };
+        let stranger = Caller::Local { uid: 1000, process: Some(7), gids: vec![] };
         assert_eq!(
             house.decide(&stranger, Right::Change, "Publish").expect_err("refused"),
             "user 1000 may not call Publish: only root, the daemon's user and members of the group \"tempos\" may"
@@ -165,7 +181,7 @@ mod tests {
     #[test]
     fn a_group_that_does_not_exist_has_no_members() {
         let house = House { own_uid: 998, group: Some(("tempos".into(), None)) };
-        let caller = Caller::Local { uid: 1, gids: vec![0, 1] };
+        let caller = Caller::Local { uid: 1, process: None, gids: vec![0, 1] };
         assert!(house.decide(&caller, Right::Change, "Reload").is_err());
     }
 }

@@ -16,7 +16,8 @@ pub fn of_socket(socket: &tokio::net::UnixStream) -> io::Result<Caller> {
     let credentials = socket.peer_cred()?;
     let mut gids = peer_groups(socket.as_fd())?;
     gids.push(credentials.gid());
-    Ok(Caller::Local { uid: credentials.uid(), gids })
+    let process = credentials.pid().and_then(|process| u32::try_from(process).ok());
+    Ok(Caller::Local { uid: credentials.uid(), process, gids })
 }
 
 fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {

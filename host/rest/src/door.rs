@@ -16,8 +16,6 @@ use crate::shared::Shared;
 use crate::tokens::Tokens;
 use crate::{routes, tcp, tls, unix};
 
-/// Takes one line for the log.
-pub type Line = Arc<dyn Fn(&str) + Send + Sync>;
 /// Takes the sentence about what is amiss at the door, or that nothing is.
 pub type Told = Arc<dyn Fn(Option<String>) + Send + Sync>;
 
@@ -120,8 +118,6 @@ pub struct DoorConfig {
     pub tcp: Tcp,
     /// The group whose members may give orders; it need not exist.
     pub allow_group: Option<String>,
-    /// Takes a line for each order that changes something: what, by whom, and how it ended.
-    pub audit: Line,
     /// Is told what is amiss, such as an address that cannot be had.
     pub amiss: Told,
 }
@@ -165,7 +161,7 @@ impl Door {
             None => None,
         };
         let notices = node.notices();
-        let shared = Arc::new(Shared::new(node, house, Live::default(), config.audit));
+        let shared = Arc::new(Shared::new(node, house, Live::default()));
         live::carry(notices, Arc::downgrade(&shared))
             .map_err(|error| wrong("the thread that carries notices", error.to_string()))?;
         let gate = Arc::new(Gate { shared: shared.clone(), tokens });

@@ -9,6 +9,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use tempos_control::Who;
 
 use crate::access::Caller;
 use crate::limits::{REQUESTS_PER_SECOND, STRANGERS_PER_SECOND};
@@ -106,7 +107,12 @@ impl Gate {
         };
         match tokens.find(token) {
             Ok(Some((name, scope))) => Ok(Caller::Token { name, scope, from }),
-            Ok(None) => Err(Problem::unauthenticated("this token is not known here")),
+            Ok(None) => {
+                let sentence = "this token is not known here";
+                let who = Who { name: Some(from.to_string()), ..Who::at("rest") };
+                self.shared.turned_away(&who, "a request", sentence);
+                Err(Problem::unauthenticated(sentence))
+            }
             Err(_) => Err(Problem::unauthenticated(
                 "no token is known at the moment: the token file holds mistakes, `temposd --check` lists them",
             )),

@@ -27,4 +27,4 @@ mod tls;
 mod tokens;
 mod unix;
 
-pub use door::{Door, DoorConfig, Line, Tcp};
+pub use door::{Door, DoorConfig, Tcp, Told};

@@ -84,7 +84,7 @@ impl Problem {
 
     /// The wiring is not the one that was named.
     pub fn stale(detail: impl Into<String>) -> Self {
-        Problem::new(StatusCode::PRECONDITION_FAILED, "WiringChanged", detail)
+        Problem::new(StatusCode::PRECONDITION_FAILED, "OutOfDate", detail)
     }
 
     /// The body is too large.
@@ -138,7 +138,7 @@ impl From<Refusal> for Problem {
             RefusalKind::NotAuthorized => return Problem::not_authorized(refusal.message),
             // Not 503: this node comes back only when it is started anew.
             RefusalKind::ShuttingDown => (StatusCode::CONFLICT, "ShuttingDown"),
-            RefusalKind::WiringChanged => return Problem::stale(refusal.message),
+            RefusalKind::OutOfDate => return Problem::stale(refusal.message),
             RefusalKind::System => (StatusCode::INTERNAL_SERVER_ERROR, "System"),
             _ => return Problem::internal(refusal.message),
         };

@@ -2,12 +2,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tempos_control::{Figure, Kind, Node, ObjectState, Order, Reply};
+use tempos_control::{Figure, Kind, Node, ObjectState, Order, Reply, Who};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::access::{Caller, House};
-use crate::door::Line;
 use crate::limits::{
     DOCTORS_AT_ONCE, DRAINS_AT_ONCE, LARGE_BODIES, ORDERS_AT_ONCE, READS_AT_ONCE, TURN_WAIT, WALKS_AT_ONCE,
 };
@@ -27,7 +26,6 @@ pub struct Shared {
     pub streams: Arc<Places>,
     /// What is told as it happens.
     pub live: Live,
-    audit: Line,
     orders: Arc<Semaphore>,
     drains: Arc<Semaphore>,
     doctors: Arc<Semaphore>,
@@ -43,7 +41,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     /// The shared part, before any connection.
-    pub fn new(node: Arc<dyn Node>, house: House, live: Live, audit: Line) -> Self {
+    pub fn new(node: Arc<dyn Node>, house: House, live: Live) -> Self {
         let turns = |count| Arc::new(Semaphore::new(count));
         Shared {
             node,
@@ -51,7 +49,6 @@ impl Shared {
             rates: Mutex::default(),
             streams: Arc::default(),
             live,
-            audit,
             orders: turns(ORDERS_AT_ONCE),
             drains: turns(DRAINS_AT_ONCE),
             doctors: turns(DOCTORS_AT_ONCE),
@@ -61,30 +58,22 @@ impl Shared {
         }
     }
 
-    /// Has the node carry out an order, on a thread that may wait. What changes something is written to the log
-    /// with who asked for it.
+    /// Has the node carry out an order, on a thread that may wait. It is carried out whether or not the caller waits
+    /// for the answer.
     ///
     /// # Errors
     /// The node's refusal, or that it is busy.
-    pub async fn carry_out(&self, caller: &Caller, verb: &str, order: Order) -> Result<Reply, Problem> {
-        let (turns, changes) = match order {
-            Order::Drain { .. } => (&self.drains, true),
-            Order::Doctor => (&self.doctors, false),
-            Order::Publish { .. } => (&self.orders, false),
-            _ => (&self.orders, true),
+    pub async fn carry_out(&self, caller: &Caller, order: Order) -> Result<Reply, Problem> {
+        let turns = match order {
+            Order::Drain { .. } => &self.drains,
+            Order::Doctor => &self.doctors,
+            _ => &self.orders,
         };
         let turn = turn(turns, "orders").await?;
-        let node = self.node.clone();
-        let line = changes.then(|| (self.audit.clone(), format!("{verb} by {caller}")));
-        // Carried out, and written down, whether or not the caller waits for the answer.
+        let (node, who) = (self.node.clone(), caller.who());
         let done = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let result = node.carry_out(order);
-            if let Some((audit, what)) = line {
-                let outcome = if result.is_ok() { "done" } else { "refused" };
-                audit(&format!("{what}: {outcome}, wiring {}", generation(&*node).unwrap_or_default()));
-            }
-            result
+            node.carry_out_for(&who, order)
         });
         match done.await {
             Ok(result) => result.map_err(Problem::from),
@@ -92,6 +81,11 @@ impl Shared {
                 Err(Problem::internal("the node failed in the middle of the order; its log says where"))
             }
         }
+    }
+
+    /// Tells the node that a caller was turned away.
+    pub fn turned_away(&self, who: &Who, what: &str, why: &str) {
+        self.node.turned_away(who, what, why);
     }
 
     /// Reads from the node, on a thread that may wait.

@@ -1,6 +1,7 @@
 //! The resources: which there are, who may use them, and the document that describes them.
 
 mod document;
+mod generations;
 mod objects;
 mod orders;
 mod progress;
@@ -57,6 +58,9 @@ fn described() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(objects::plugin))
         .routes(routes!(wiring::show, wiring::apply))
         .routes(routes!(wiring::reload))
+        .routes(routes!(generations::list))
+        .routes(routes!(generations::rollback))
+        .routes(routes!(generations::confirm))
         .routes(routes!(orders::publish))
         .routes(routes!(orders::prewarm))
         .routes(routes!(orders::drain))

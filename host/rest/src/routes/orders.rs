@@ -16,7 +16,7 @@ use tempos_control::{Order, Reply, Value as Attribute, Verdict};
 use utoipa::ToSchema;
 
 use super::progress::{Report, carry};
-use super::rights::{Doctor, Drain, LoadPlugin, May, Prewarm, Publish, Verb};
+use super::rights::{Doctor, Drain, LoadPlugin, May, Prewarm, Publish};
 use super::wiring::absolute;
 use crate::body::{Name, json, media_type, read};
 use crate::limits::{DRAIN_MS_MAX, PAYLOAD_BYTES};
@@ -156,7 +156,7 @@ pub async fn publish(
         }
     };
     let order = Order::Publish { topic, attributes, payload };
-    match shared.carry_out(&caller, Publish::NAME, order).await? {
+    match shared.carry_out(&caller, order).await? {
         Reply::EventId(event_id) => Ok(Json(Published { event_id })),
         _ => Err(Problem::internal("the node's answer to Publish is of another kind")),
     }
@@ -222,7 +222,7 @@ pub async fn doctor(
     State(shared): State<Arc<Shared>>,
     May { caller, .. }: May<Doctor>,
 ) -> Result<Json<Findings>, Problem> {
-    let Reply::Findings(found) = shared.carry_out(&caller, Doctor::NAME, Order::Doctor).await? else {
+    let Reply::Findings(found) = shared.carry_out(&caller, Order::Doctor).await? else {
         return Err(Problem::internal("the node's answer to Doctor is of another kind"));
     };
     let findings = found.into_iter().map(|f| Finding {

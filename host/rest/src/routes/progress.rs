@@ -92,7 +92,8 @@ pub async fn carry<V: Verb>(
 }
 
 async fn finish(shared: &Shared, caller: &Caller, verb: &str, order: Order) -> Result<Report, Problem> {
-    let report = match shared.carry_out(caller, verb, order).await? {
+    let report = match shared.carry_out(caller, order).await? {
+        Reply::Applied { generation, report } => return Ok(Report { report, generation }),
         Reply::Report(report) => report,
         Reply::Done => String::new(),
         _ => return Err(Problem::internal(format!("the node's answer to {verb} is of another kind"))),

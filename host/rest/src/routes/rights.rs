@@ -34,6 +34,8 @@ macro_rules! verbs {
 verbs! {
     Get Read "To look at the node.";
     Apply Change "To change the wiring, or to plan a change.";
+    Rollback Change "To bring an earlier wiring back.";
+    Confirm Change "To keep a wiring that is on probe.";
     Reload Change "To read the configured wiring again.";
     Drain Change "To drain the node.";
     Publish Change "To put an event into a topic.";
@@ -56,7 +58,10 @@ impl<V: Verb> FromRequestParts<Arc<Shared>> for May<V> {
         let Some(caller) = parts.extensions.get::<Caller>() else {
             return Err(Problem::unauthenticated("it is not known who calls"));
         };
-        shared.house.decide(caller, V::RIGHT, V::NAME).map_err(Problem::not_authorized)?;
+        if let Err(sentence) = shared.house.decide(caller, V::RIGHT, V::NAME) {
+            shared.turned_away(&caller.who(), V::NAME, &sentence);
+            return Err(Problem::not_authorized(sentence));
+        }
         Ok(May { caller: caller.clone(), verb: PhantomData })
     }
 }

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
-use tempos_control::Order;
+use tempos_control::{Order, Terms};
 use utoipa::{IntoParams, ToSchema};
 
 use super::progress::{Report, carry, tag};
@@ -42,9 +42,56 @@ pub struct WiringPath {
 pub struct ApplyQuery {
     /// Only says what would change.
     #[serde(default)]
+    #[param(value_type = Option<bool>)]
     dry_run: bool,
     /// The name under which mistakes in the script are told; `request` by default.
     chunk_name: Option<String>,
+    /// The change does not outlive a restart.
+    #[serde(default)]
+    #[param(value_type = Option<bool>)]
+    until_restart: bool,
+    /// It is rolled back where something of it fails within so many milliseconds.
+    #[param(minimum = 1, maximum = 3_600_000)]
+    probe_ms: Option<u64>,
+    /// And where nobody confirms it within that time.
+    #[serde(default)]
+    #[param(value_type = Option<bool>)]
+    confirm: bool,
+}
+
+impl From<&ApplyQuery> for Terms {
+    fn from(query: &ApplyQuery) -> Self {
+        terms(query.until_restart, query.probe_ms, query.confirm)
+    }
+}
+
+/// On which terms the wiring is changed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TermsQuery {
+    /// The change does not outlive a restart.
+    #[serde(default)]
+    #[param(value_type = Option<bool>)]
+    until_restart: bool,
+    /// It is rolled back where something of it fails within so many milliseconds.
+    #[param(minimum = 1, maximum = 3_600_000)]
+    probe_ms: Option<u64>,
+    /// And where nobody confirms it within that time.
+    #[serde(default)]
+    #[param(value_type = Option<bool>)]
+    confirm: bool,
+}
+
+impl From<&TermsQuery> for Terms {
+    fn from(query: &TermsQuery) -> Self {
+        terms(query.until_restart, query.probe_ms, query.confirm)
+    }
+}
+
+fn terms(until_restart: bool, probe_ms: Option<u64>, confirm: bool) -> Terms {
+    let probe_ns = probe_ms.map(|ms| ms.saturating_mul(1_000_000));
+    Terms { until_restart, probe_ns, confirm, only_if: None }
 }
 
 /// Which wiring is in force.
@@ -79,12 +126,18 @@ pub async fn apply(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let ApplyQuery { dry_run, chunk_name } = query(&uri)?;
+    let asked: ApplyQuery = query(&uri)?;
+    let dry_run = asked.dry_run;
+    let terms = Terms::from(&asked);
     let order = match media_type(&headers).as_deref() {
         None | Some("text/x-lua" | "text/plain") => {
             let lua = String::from_utf8(read(&shared, body, TEXT_BYTES).await?.into())
                 .map_err(|_| Problem::arguments("a wiring script must be UTF-8"))?;
-            Order::ApplyText { chunk_name: chunk_name.unwrap_or_else(|| "request".into()), lua, dry_run }
+            Order::ApplyText {
+                chunk_name: asked.chunk_name.unwrap_or_else(|| "request".into()),
+                lua,
+                dry_run,
+            }
         }
         Some("application/json") => {
             let WiringPath { path } = json(&shared, &headers, body).await?;
@@ -96,13 +149,13 @@ pub async fn apply(
             )));
         }
     };
-    let order = matching(&shared, &headers, order).await?;
+    let order = on_terms(&shared, &headers, order, terms, dry_run).await?;
     carry(&shared, may, &headers, order).await
 }
 
 /// Reads the configured wiring again.
 #[utoipa::path(post, path = "/v1/wiring/reload", tag = "Wiring",
-    params(("If-Match" = Option<String>, Header, description = "The tag of the wiring that is to be replaced, or `*`.")),
+    params(TermsQuery, ("If-Match" = Option<String>, Header, description = "The tag of the wiring that is to be replaced, or `*`.")),
     responses(
         (status = 200, description = "What changed.",
             content((Report = "application/json"), (String = "text/event-stream")),
@@ -111,9 +164,11 @@ pub async fn apply(
 pub async fn reload(
     State(shared): State<Arc<Shared>>,
     may: May<Reload>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let order = matching(&shared, &headers, Order::Reload).await?;
+    let terms = Terms::from(&query::<TermsQuery>(&uri)?);
+    let order = on_terms(&shared, &headers, Order::Reload, terms, false).await?;
     carry(&shared, may, &headers, order).await
 }
 
@@ -128,23 +183,30 @@ pub fn absolute(path: String) -> Result<PathBuf, Problem> {
     }
 }
 
-/// Makes an order depend on the generation that `If-Match` names (RFC 9110, 13.1.1).
-async fn matching(shared: &Shared, headers: &HeaderMap, order: Order) -> Result<Order, Problem> {
-    let Some(tags) = tags(headers)? else { return Ok(order) };
-    let generation = match tags[..] {
-        // The node looks, in one step with the change.
-        [Some(generation)] => generation,
-        _ => {
-            let generation = shared.generation().await?;
-            if !tags.contains(&Some(generation)) {
-                return Err(Problem::stale(format!(
-                    "the wiring in force is {generation}, which If-Match does not name: look at it, then try again"
-                )));
+/// Puts an order on terms, and makes it depend on the generation that `If-Match` names (RFC 9110, 13.1.1).
+pub async fn on_terms(
+    shared: &Shared,
+    headers: &HeaderMap,
+    order: Order,
+    mut terms: Terms,
+    dry_run: bool,
+) -> Result<Order, Problem> {
+    if let Some(tags) = tags(headers)? {
+        terms.only_if = match tags[..] {
+            // The node looks, in one step with the change.
+            [Some(generation)] if !dry_run => Some(generation),
+            _ => {
+                let generation = shared.generation().await?;
+                if !tags.contains(&Some(generation)) {
+                    return Err(Problem::stale(format!(
+                        "the change was meant for another generation than {generation}, which is in force"
+                    )));
+                }
+                Some(generation)
             }
-            generation
-        }
-    };
-    Ok(Order::IfGeneration { generation, order: Box::new(order) })
+        };
+    }
+    Ok(if dry_run { order } else { Order::Change { order: Box::new(order), terms } })
 }
 
 /// The generations that `If-Match` names, `None` for a tag that no wiring ever has; nothing where any will do.
