@@ -21,17 +21,18 @@ fn a_thousand_changes_a_minute_under_load_lose_no_event_and_nothing_grows() {
     let rounds: u64 = std::env::var("TEMPOS_ROUNDS").map_or(250, |text| text.parse().expect("a number"));
     let setup = NodeSetup::new().plugins(["adapter-unix", "adapter-udp", "queue-fifo"]);
     let out = setup.folder().join("press.out");
-    let side = setup.folder().join("side.in");
-    let mut sink = Sink::seqpacket(&out);
+    let sides = [0, 1, 2].map(|side| setup.folder().join(format!("side.{side}")));
+    let sink = Sink::seqpacket(&out);
     let lua = |round: u64| {
         format!(
             "tempos.qos \"strict\" {{ queue = {{ capacity = {} }} }}\n\
              tempos.topic \"press\" {{ qos = \"strict\", rank = {}, ingress = {{ tempos.udp {{ bind = \"127.0.0.1:0\" }} }},\n\
              egress = {{ tempos.unix {{ path = {out:?}, type = \"seqpacket\", send_buffer = \"2MiB\" }} }} }}\n\
-             tempos.topic \"side/{}\" {{ ingress = {{ tempos.unix {{ path = {side:?} }} }} }}\n",
+             tempos.topic \"side/{}\" {{ ingress = {{ tempos.unix {{ path = {:?} }} }} }}\n",
             if round % 10 == 9 { 8192 } else { 4096 },
             100 + round % 7,
             round % 3,
+            sides[round as usize % 3],
         )
     };
     let node = setup.wiring(&lua(0)).node_file("[wiring]\nwatch = false").start();
