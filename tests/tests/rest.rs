@@ -160,7 +160,7 @@ fn a_wiring_is_planned_applied_refused_and_never_replaced_unseen() {
     let applied = rest.put_wiring("", &[("If-Match", "\"1\"")], &lathe);
     assert_eq!((applied.status, applied.field("etag")), (200, Some("\"2\"")));
     assert_eq!((topics(), node.generation()), (vec![json!("lathe")], 2));
-    node.wait_for_log("Apply by user 0: done, wiring 2");
+    node.wait_for_log("rest: apply script \"request\": done, generation 2");
 
     // Somebody who has seen the first wiring only.
     for stale in ["\"1\"", "\"0\", \"1\"", "W/\"2\"", "\"x\""] {
@@ -193,6 +193,48 @@ fn a_wiring_is_planned_applied_refused_and_never_replaced_unseen() {
         .problem(415, "UnsupportedMediaType");
     rest.ask("PUT", "/v1/wiring?dry_rum=true", &[], b"").problem(400, "InvalidArguments");
     rest.ask("PUT", "/v1/wiring", &[], b"\xff").problem(400, "InvalidArguments");
+}
+
+#[test]
+fn generations_are_listed_tried_out_and_gone_back_to() {
+    let setup = setup();
+    let (press, lathe) = (wiring(&setup, "press"), wiring(&setup, "lathe"));
+    let node = setup.wiring(&press).node_file("[wiring]\nwatch = false").start();
+    let rest = rest(&node);
+    let topic = || rest.get("/v1/topics").json()["Items"][0]["Name"].clone();
+    assert_eq!(rest.put_wiring("?until_restart=true", &[], &lathe).status, 200);
+    let list = rest.get("/v1/generations").json();
+    let list = list["Generations"].as_array().expect("a list");
+    assert_eq!(list.len(), 2, "{list:?}");
+    assert_eq!(
+        (&list[1]["Number"], &list[1]["Keeping"], &list[1]["InForce"]),
+        (&json!(2), &json!("until restart"), &json!(true))
+    );
+    assert!(
+        list[1]["Who"]
+            .as_str()
+            .is_some_and(|who| who.starts_with("user 0, process ") && who.ends_with("rest")),
+        "{list:?}"
+    );
+
+    let back = rest.post("/v1/generations/rollback", &json!({}));
+    assert_eq!((back.status, back.field("etag"), topic()), (200, Some("\"3\""), json!("press")));
+    let back = rest.post("/v1/generations/rollback", &json!({"To": 2}));
+    assert_eq!((back.status, topic()), (200, json!("lathe")));
+    let sentence = rest.post("/v1/generations/rollback", &json!({"To": 77})).problem(404, "NoSuchObject");
+    assert_eq!(busctl(&node, &["Rollback", "ta{sv}", "77", "0"]), Err(sentence));
+    let stale = [("If-Match", "\"1\""), ("Content-Type", "application/json")];
+    rest.ask("POST", "/v1/generations/rollback", &stale, b"{}").problem(412, "OutOfDate");
+
+    // On probe, until it is confirmed.
+    let tried = rest.put_wiring("?probe_ms=60000&confirm=true", &[], &press);
+    assert_eq!((tried.status, topic()), (200, json!("press")), "{:?}", tried.json());
+    rest.put_wiring("", &[], &lathe).problem(503, "Overloaded");
+    let confirmed = rest.post("/v1/generations/confirm", &json!({}));
+    assert_eq!(confirmed.status, 200, "{:?}", confirmed.json());
+    rest.put_wiring("?probe_ms=x", &[], &lathe).problem(400, "InvalidArguments");
+    rest.put_wiring("?confirm=true", &[], &lathe).problem(422, "InvalidWiring");
+    assert_eq!(topic(), json!("press"));
 }
 
 #[test]
@@ -256,11 +298,10 @@ fn what_happens_is_told_and_a_drain_says_how_far_it_is() {
     let named = |figures: &Value, name: &str| figures["Topics"][0]["Name"] == name;
     live.wait_for("figures", |figures| named(figures, "press"));
     let mut progress = rest.events("POST", "/v1/wiring/reload", &Value::Null);
-    assert_eq!(progress.wait_for("done", |_| true)["Generation"], 2);
+    assert_eq!(progress.wait_for("done", |_| true)["Generation"], 1, "nothing changed");
     assert!(progress.next().is_none(), "done is the last");
-    notices.wait_for("WiringApplied", |notice| notice["Generation"] == 2);
     assert_eq!(rest.put_wiring("", &[], &lathe).status, 200);
-    notices.wait_for("WiringApplied", |notice| notice["Generation"] == 3);
+    notices.wait_for("WiringApplied", |notice| notice["Generation"] == 2);
     rest.put_wiring("", &[], "tempos.topic \"x\" { qso = 1 }").problem(422, "InvalidWiring");
     notices.wait_for("WiringRejected", |notice| notice.to_string().contains("qso"));
     live.wait_for("figures", |figures| named(figures, "lathe"));
@@ -310,8 +351,9 @@ fn who_may_do_what_is_decided_by_the_kernel_or_by_a_token() {
     );
     assert_eq!(node.generation(), 1, "nothing changed");
     let applied = planner.ask("POST", "/v1/wiring/reload", &[], b"");
-    assert_eq!((applied.status, node.generation()), (200, 2));
-    node.wait_for_log("Reload by token \"planner\" from 127.0.0.1: done, wiring 2");
+    assert_eq!(applied.status, 200);
+    node.wait_for_log("\"planner from 127.0.0.1\", rest: reload: done, generation 1");
+    node.wait_for_log("\"screen from 127.0.0.1\", rest: Apply: refused");
     assert!(!node.log().contains(CHANGE), "a token is never written down");
     planner.post("/v1/plugins", &json!({"Path": "/a.so"})).problem(403, "NotAuthorized");
 

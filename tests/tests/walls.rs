@@ -29,10 +29,24 @@ fn by_name() -> BTreeMap<String, Vec<Package>> {
 const NEVER: &[(&str, &[&str])] = &[
     ("abi", &["tempos-control", "tempos-engine", "tokio", "zbus", "mlua"]),
     ("plugins/", &["tempos-control", "tempos-engine", "tempos-lua", "tempos-dbus", "tempos-rest", "temposd"]),
-    ("host/control", &["tempos-abi", "tempos-engine", "abi_stable", "libc", "tokio", "zbus", "axum", "mlua", "toml"]),
+    (
+        "host/control",
+        &["tempos-abi", "tempos-engine", "abi_stable", "libc", "tokio", "zbus", "axum", "mlua", "toml"],
+    ),
     (
         "host/engine",
-        &["tempos-lua", "tempos-dbus", "tempos-rest", "temposd", "mlua", "zbus", "axum", "tokio", "toml", "clap"],
+        &[
+            "tempos-lua",
+            "tempos-dbus",
+            "tempos-rest",
+            "temposd",
+            "mlua",
+            "zbus",
+            "axum",
+            "tokio",
+            "toml",
+            "clap",
+        ],
     ),
     ("lua", &["tempos-engine", "tempos-dbus", "temposd", "tokio", "zbus"]),
     ("dbus", &["tempos-engine", "tempos-lua", "tempos-rest", "temposd", "mlua", "toml", "axum"]),

@@ -160,7 +160,12 @@ impl HostNode {
         self.account(who, what, outcome.as_ref().map(|applied| applied.generation));
         match &outcome {
             Ok(_) if is_files => self.engine.degrade(WIRING, None),
-            Err(refusal) if is_files => {
+            // That it came at the wrong time is no mistake in the scripts.
+            Err(refusal)
+                if is_files
+                    && (is_unheard(who)
+                        || !matches!(refusal.kind, RefusalKind::Overloaded | RefusalKind::OutOfDate)) =>
+            {
                 let sentence =
                     format!("the wiring on disk is not in force: {}", first_line(&refusal.message));
                 self.engine.degrade(WIRING, Some(sentence));
@@ -188,7 +193,8 @@ impl HostNode {
         let is_return = matches!(wanted, Wanted::Generation(_) | Wanted::Back(_));
         let on_probe = self.standing().probe.as_ref().map(|probe| (probe.number, probe.left_ns()));
         if let Some((number, left_ns)) = on_probe.filter(|_| !is_return) {
-            self.standing().read_again |= is_files;
+            // Whoever asked for it is told; nobody tells an editor.
+            self.standing().read_again |= is_files && is_unheard(who);
             let left = show_ns(left_ns);
             let sentence = format!(
                 "generation {number} is on probe for another {left}: confirm it, roll it back, or try again then"
@@ -357,6 +363,11 @@ impl HostNode {
             );
         }
     }
+}
+
+/// Whether a refusal is told to nobody.
+fn is_unheard(who: &Who) -> bool {
+    matches!(who.door.as_str(), "files" | "signal")
 }
 
 fn check_terms(terms: &Terms) -> Result<(), Refusal> {

@@ -15,7 +15,7 @@ use folder::Folder;
 use record::{Body, Head};
 
 /// How many numbers are reserved at a time for generations that leave no file behind.
-const RESERVE: u64 = 64;
+const RESERVE: u64 = 16;
 /// The name of the folders.
 const FOLDER: &str = "generations";
 
