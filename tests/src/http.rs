@@ -214,8 +214,8 @@ fn read_head(reader: &mut impl std::io::BufRead) -> Option<Head> {
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
-        match line.trim_end().split_once(": ") {
-            Some((name, value)) => fields.push((name.to_ascii_lowercase(), value.to_owned())),
+        match line.trim_end().split_once(':') {
+            Some((name, value)) => fields.push((name.to_ascii_lowercase(), value.trim().to_owned())),
             None => return Some((status, fields)),
         }
     }

@@ -63,6 +63,10 @@ pub async fn json<T: DeserializeOwned>(
         ));
     }
     let bytes = read(shared, body, TEXT_BYTES).await?;
+    // serde would take the fields of an object from a list, too.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::arguments("the body is not what is taken here: an object must stand there"));
+    }
     serde_json::from_slice(&bytes)
         .map_err(|error| Problem::arguments(format!("the body is not what is taken here: {error}")))
 }

@@ -14,7 +14,7 @@ use tempos_control::Who;
 use crate::access::Caller;
 use crate::limits::{REQUESTS_PER_SECOND, STRANGERS_PER_SECOND};
 use crate::page;
-use crate::places::Who;
+use crate::places::Taker;
 use crate::problem::Problem;
 use crate::shared::{Shared, lock};
 use crate::tokens::Tokens;
@@ -60,11 +60,11 @@ impl Gate {
         };
         let headers = request.headers();
         let (stranger, identified) = match peer {
-            Peer::Local(caller) => (Who::from(caller), Ok(caller.clone())),
-            Peer::Remote(from) => (Who::Address(*from), self.identify(*from, headers)),
+            Peer::Local(caller) => (Taker::from(caller), Ok(caller.clone())),
+            Peer::Remote(from) => (Taker::Address(*from), self.identify(*from, headers)),
         };
         let (who, known) = match &identified {
-            Ok(caller) => (Who::from(caller), true),
+            Ok(caller) => (Taker::from(caller), true),
             Err(_) => (stranger, false),
         };
         if !lock(&self.shared.rates).take(&who, known, Instant::now()) {

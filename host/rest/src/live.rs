@@ -127,13 +127,13 @@ fn said(notice: &Notice) -> Option<(&'static str, Value)> {
             ("PluginStateChanged", json!({"Name": name, "State": state, "Report": report}))
         }
         Notice::DeadlineMissed { topic, event_id, late_ns } => {
-            ("DeadlineMissed", json!({"Topic": topic, "EventId": event_id, "LateNs": late_ns}))
+            ("DeadlineMissed", json!({"Topic": topic, "EventId": event_id.to_string(), "LateNs": late_ns}))
         }
         Notice::EventsDropped { topic, reason, count } => {
             ("EventsDropped", json!({"Topic": topic, "Reason": reason, "Count": count}))
         }
         Notice::FunctionFailed { workflow, event_id, error } => {
-            ("FunctionFailed", json!({"Workflow": workflow, "EventId": event_id, "Error": error}))
+            ("FunctionFailed", json!({"Workflow": workflow, "EventId": event_id.to_string(), "Error": error}))
         }
         Notice::ObjectsChanged => ("ObjectsChanged", json!({})),
         Notice::StateChanged { kind, name } => ("StateChanged", json!({"Kind": kind.word(), "Name": name})),

@@ -9,7 +9,7 @@ use crate::shared::lock;
 
 /// Whose places are counted together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Who {
+pub enum Taker {
     /// A user of this machine.
     User(u32),
     /// An address.
@@ -18,12 +18,12 @@ pub enum Who {
     Token(String),
 }
 
-impl From<&Caller> for Who {
+impl From<&Caller> for Taker {
     fn from(caller: &Caller) -> Self {
         match caller {
-            Caller::Local { uid, .. } => Who::User(*uid),
-            Caller::Token { name, .. } => Who::Token(name.clone()),
-            Caller::Certificate { from } => Who::Address(*from),
+            Caller::Local { uid, .. } => Taker::User(*uid),
+            Caller::Token { name, .. } => Taker::Token(name.clone()),
+            Caller::Certificate { from } => Taker::Address(*from),
         }
     }
 }
@@ -31,12 +31,12 @@ impl From<&Caller> for Who {
 /// Places, of which each has its bound and all together have one.
 #[derive(Debug, Default)]
 pub struct Places {
-    taken: Mutex<HashMap<Who, usize>>,
+    taken: Mutex<HashMap<Taker, usize>>,
 }
 
 impl Places {
     /// A place, where there is one: `all` together and `each` are the bounds.
-    pub fn take(self: &Arc<Self>, who: Who, all: usize, each: usize) -> Option<Place> {
+    pub fn take(self: &Arc<Self>, who: Taker, all: usize, each: usize) -> Option<Place> {
         let mut taken = lock(&self.taken);
         let own = taken.get(&who).copied().unwrap_or_default();
         if own >= each || taken.values().sum::<usize>() >= all {
@@ -51,7 +51,7 @@ impl Places {
 #[derive(Debug)]
 pub struct Place {
     places: Arc<Places>,
-    who: Who,
+    who: Taker,
 }
 
 impl Drop for Place {
@@ -73,11 +73,11 @@ mod tests {
     #[test]
     fn nobody_takes_all_places_and_every_place_comes_back() {
         let places = Arc::new(Places::default());
-        let first: Vec<_> = (0..9).map_while(|_| places.take(Who::User(1), 8, 4)).collect();
-        let second: Vec<_> = (0..9).map_while(|_| places.take(Who::User(2), 8, 5)).collect();
+        let first: Vec<_> = (0..9).map_while(|_| places.take(Taker::User(1), 8, 4)).collect();
+        let second: Vec<_> = (0..9).map_while(|_| places.take(Taker::User(2), 8, 5)).collect();
         assert_eq!((first.len(), second.len()), (4, 4));
-        assert!(places.take(Who::User(3), 8, 4).is_none());
-        assert!(places.take(Who::User(0), 9, 9).is_some(), "a reserved one");
+        assert!(places.take(Taker::User(3), 8, 4).is_none());
+        assert!(places.take(Taker::User(0), 9, 9).is_some(), "a reserved one");
         drop((first, second));
         assert!(lock(&places.taken).is_empty());
     }

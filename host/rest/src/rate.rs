@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::limits::{RATES, REQUESTS_PER_SECOND, STRANGERS_PER_SECOND};
-use crate::places::Who;
+use crate::places::Taker;
 
 /// The rates of all callers.
 #[derive(Debug, Default)]
 pub struct Rates {
-    buckets: HashMap<Who, Bucket>,
+    buckets: HashMap<Taker, Bucket>,
 }
 
 #[derive(Debug)]
@@ -20,7 +20,7 @@ struct Bucket {
 
 impl Rates {
     /// Whether this caller may make one more request now; `known`: not a stranger.
-    pub fn take(&mut self, who: &Who, known: bool, now: Instant) -> bool {
+    pub fn take(&mut self, who: &Taker, known: bool, now: Instant) -> bool {
         let rate = f64::from(if known { REQUESTS_PER_SECOND } else { STRANGERS_PER_SECOND });
         if self.buckets.len() >= RATES && !self.buckets.contains_key(who) {
             // Whoever has been quiet for a second has his full rate again, and need not be kept.
@@ -51,7 +51,7 @@ mod tests {
     fn a_caller_has_his_rate_and_the_others_have_theirs() {
         let (mut rates, start) = (Rates::default(), Instant::now());
         let mut granted = |uid, known, at| {
-            (0..2 * REQUESTS_PER_SECOND).filter(|_| rates.take(&Who::User(uid), known, at)).count()
+            (0..2 * REQUESTS_PER_SECOND).filter(|_| rates.take(&Taker::User(uid), known, at)).count()
         };
         assert_eq!(granted(1, true, start), REQUESTS_PER_SECOND as usize);
         assert_eq!(granted(2, false, start), STRANGERS_PER_SECOND as usize);
@@ -63,11 +63,11 @@ mod tests {
     fn the_table_is_bounded_and_forgets_who_is_quiet() {
         let (mut rates, start) = (Rates::default(), Instant::now());
         for uid in 0..RATES as u32 {
-            assert!(rates.take(&Who::User(uid), false, start));
+            assert!(rates.take(&Taker::User(uid), false, start));
         }
-        assert!(!rates.take(&Who::User(u32::MAX), false, start), "the table is full");
-        assert!(rates.take(&Who::User(u32::MAX - 1), true, start), "of strangers");
-        assert!(rates.take(&Who::User(u32::MAX), false, start + Duration::from_secs(1)));
+        assert!(!rates.take(&Taker::User(u32::MAX), false, start), "the table is full");
+        assert!(rates.take(&Taker::User(u32::MAX - 1), true, start), "of strangers");
+        assert!(rates.take(&Taker::User(u32::MAX), false, start + Duration::from_secs(1)));
         assert_eq!(rates.buckets.len(), 1);
     }
 }

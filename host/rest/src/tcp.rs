@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::door::Told;
 use crate::gate::Peer;
 use crate::limits::{HANDSHAKE, LISTEN_RETRY, PEERS, PEERS_OF_ONE};
-use crate::places::{Places, Who};
+use crate::places::{Places, Taker};
 use crate::serve::{Service, serve};
 
 /// Listens at an address for as long as it is polled. Where that cannot be had it says so, and tries again: events
@@ -41,7 +41,7 @@ async fn take(service: &Arc<Service>, listener: &TcpListener, tls: Option<&TlsAc
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => {
                     let from = from.ip().to_canonical();
-                    let Some(place) = places.take(Who::Address(from), PEERS, PEERS_OF_ONE) else { continue };
+                    let Some(place) = places.take(Taker::Address(from), PEERS, PEERS_OF_ONE) else { continue };
                     let (service, tls) = (service.clone(), tls.cloned());
                     peers.spawn(async move {
                         greet(&service, stream, Peer::Remote(from), tls).await;

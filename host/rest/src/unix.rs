@@ -14,7 +14,7 @@ use crate::access::Caller;
 use crate::caller;
 use crate::gate::Peer;
 use crate::limits::{PEERS, PEERS_OF_ONE, PEERS_RESERVED};
-use crate::places::{Places, Who};
+use crate::places::{Places, Taker};
 use crate::serve::{Service, serve};
 
 /// The listening socket; its file goes with it.
@@ -90,7 +90,7 @@ pub async fn listen(service: Arc<Service>, listener: Listener) {
                         false => (PEERS, PEERS_OF_ONE),
                     };
                     // Over the bound: closed at once, which the client sees.
-                    let Some(place) = places.take(Who::User(uid), all, each) else { continue };
+                    let Some(place) = places.take(Taker::User(uid), all, each) else { continue };
                     let service = service.clone();
                     peers.spawn(async move {
                         serve(&service, stream, Peer::Local(caller)).await;

@@ -70,8 +70,8 @@ pub enum Encoding {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub struct Published {
-    /// Its id.
-    event_id: u64,
+    /// Its id: a text, for it may be larger than the whole numbers that readers of JSON keep.
+    event_id: String,
 }
 
 /// How many instances are wanted.
@@ -157,7 +157,7 @@ pub async fn publish(
     };
     let order = Order::Publish { topic, attributes, payload };
     match shared.carry_out(&caller, order).await? {
-        Reply::EventId(event_id) => Ok(Json(Published { event_id })),
+        Reply::EventId(event_id) => Ok(Json(Published { event_id: event_id.to_string() })),
         _ => Err(Problem::internal("the node's answer to Publish is of another kind")),
     }
 }

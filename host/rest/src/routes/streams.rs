@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::rights::{Get, May};
 use crate::access::Caller;
 use crate::limits::{KEEP_ALIVE, STREAM, STREAMS, STREAMS_OF_ONE};
-use crate::places::{Place, Who};
+use crate::places::{Place, Taker};
 use crate::problem::Problem;
 use crate::shared::Shared;
 
@@ -69,7 +69,7 @@ pub async fn live(
 /// # Errors
 /// That there is none.
 pub fn place(shared: &Shared, caller: &Caller) -> Result<Place, Problem> {
-    shared.streams.take(Who::from(caller), STREAMS, STREAMS_OF_ONE).ok_or_else(|| {
+    shared.streams.take(Taker::from(caller), STREAMS, STREAMS_OF_ONE).ok_or_else(|| {
         Problem::overloaded(format!(
             "as many streams are open as may be: {STREAMS}, {STREAMS_OF_ONE} of them for one caller; close some"
         ))
