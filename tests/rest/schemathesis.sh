@@ -37,7 +37,7 @@ cp "$target"/debug/libtempos_adapter_udp.so "$target"/debug/libtempos_adapter_un
     "$target"/debug/libtempos_invoker_dlf.so "$folder/plugins"
 cat >"$folder/wiring/10.lua" <<'LUA'
 tempos.topic "press/vibration" { qos = "strict", ingress = { tempos.udp { bind = "127.0.0.1:0" } } }
-tempos.topic "press" { request = { latency_p99 = "5ms" }, on_unmet = "degrade" }
+tempos.topic "press" { ingress = { tempos.udp { bind = "127.0.0.1:0" } }, request = { latency_p99 = "5ms" }, on_unmet = "degrade" }
 LUA
 token=$(python3 -c 'import secrets; print(secrets.token_hex(32))')
 umask 077

@@ -46,7 +46,7 @@ pub async fn node(State(shared): State<Arc<Shared>>, _: May<Get>) -> Result<Json
 }
 
 macro_rules! objects {
-    ($($list:ident $one:ident $kind:ident $type:ident $lists:literal $ones:literal $word:literal $all:literal $each:literal;)*) => {$(
+    ($($list:ident $one:ident $kind:ident $type:ident $lists:literal $ones:literal $word:literal $all:literal $each:literal $example:literal;)*) => {$(
         #[doc = $all]
         #[utoipa::path(get, path = $lists, tag = "Objects", params(ListQuery),
             responses((status = 200, description = "Some of them.", body = List<$type>)))]
@@ -56,7 +56,7 @@ macro_rules! objects {
 
         #[doc = $each]
         #[utoipa::path(get, path = $ones, tag = "Objects",
-            params(("name" = String, Path, description = "Its name, percent-encoded: `/` is `%2F`.")),
+            params(("name" = String, Path, description = "Its name, percent-encoded: `/` is `%2F`.", example = $example)),
             responses((status = 200, description = "It.", body = $type)))]
         pub async fn $one(State(shared): State<Arc<Shared>>, _: May<Get>, Name(name): Name) -> Result<Json<$type>, Problem> {
             one(&shared, Kind::$kind, $word, &name).await
@@ -65,12 +65,12 @@ macro_rules! objects {
 }
 
 objects! {
-    levels level QosLevel Level "/v1/levels" "/v1/levels/{name}" "level" "The QoS levels." "One QoS level.";
-    topics topic Topic Topic "/v1/topics" "/v1/topics/{name}" "topic" "The topics, with what is granted to each." "One topic, with what is granted to it.";
-    workflows workflow Workflow Workflow "/v1/workflows" "/v1/workflows/{name}" "workflow" "The workflows, with what is granted to each." "One workflow, with what is granted to it.";
-    channels channel Channel Channel "/v1/channels" "/v1/channels/{name}" "channel" "The open connections." "One open connection.";
-    adapters adapter Adapter Adapter "/v1/adapters" "/v1/adapters/{name}" "adapter" "The technologies that channels can be opened with." "One such technology.";
-    plugins plugin Plugin Plugin "/v1/plugins" "/v1/plugins/{name}" "plugin" "The plugins." "One plugin.";
+    levels level QosLevel Level "/v1/levels" "/v1/levels/{name}" "level" "The QoS levels." "One QoS level." "strict";
+    topics topic Topic Topic "/v1/topics" "/v1/topics/{name}" "topic" "The topics, with what is granted to each." "One topic, with what is granted to it." "press";
+    workflows workflow Workflow Workflow "/v1/workflows" "/v1/workflows/{name}" "workflow" "The workflows, with what is granted to each." "One workflow, with what is granted to it." "detect";
+    channels channel Channel Channel "/v1/channels" "/v1/channels/{name}" "channel" "The open connections." "One open connection." "press/in/1";
+    adapters adapter Adapter Adapter "/v1/adapters" "/v1/adapters/{name}" "adapter" "The technologies that channels can be opened with." "One such technology." "udp";
+    plugins plugin Plugin Plugin "/v1/plugins" "/v1/plugins/{name}" "plugin" "The plugins." "One plugin." "fifo";
 }
 
 async fn one<T>(shared: &Shared, kind: Kind, word: &'static str, name: &str) -> Result<Json<T>, Problem>

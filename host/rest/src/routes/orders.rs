@@ -125,7 +125,7 @@ pub struct Finding {
 ///
 /// The body is the payload itself as `application/octet-stream`, or an object with the attributes too.
 #[utoipa::path(post, path = "/v1/topics/{name}/events", tag = "Orders",
-    params(("name" = String, Path, description = "The topic, percent-encoded: `/` is `%2F`.")),
+    params(("name" = String, Path, description = "The topic, percent-encoded: `/` is `%2F`.", example = "press")),
     request_body(description = "The event.", content((Event = "application/json"), (Vec<u8> = "application/octet-stream"))),
     responses((status = 200, description = "It is in the topic.", body = Published)))]
 pub async fn publish(
@@ -164,7 +164,7 @@ pub async fn publish(
 
 /// Makes instances of a workflow's function ready.
 #[utoipa::path(post, path = "/v1/workflows/{name}/prewarm", tag = "Orders",
-    params(("name" = String, Path, description = "The workflow, percent-encoded: `/` is `%2F`.")),
+    params(("name" = String, Path, description = "The workflow, percent-encoded: `/` is `%2F`.", example = "detect")),
     request_body = Instances,
     responses((status = 200, description = "They are.", content((Report = "application/json"), (String = "text/event-stream")))))]
 pub async fn prewarm(
