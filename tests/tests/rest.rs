@@ -134,6 +134,7 @@ fn a_wiring_is_planned_applied_refused_and_never_replaced_unseen() {
     put(json!({"Pth": path})).problem(400, "InvalidArguments");
     rest.ask("PUT", "/v1/wiring", &[("Content-Type", "application/xml")], b"<a/>")
         .problem(415, "UnsupportedMediaType");
+    rest.ask("PUT", "/v1/wiring", &[], b"").problem(400, "InvalidArguments");
     rest.ask("PUT", "/v1/wiring?dry_rum=true", &[], b"").problem(400, "InvalidArguments");
     rest.ask("PUT", "/v1/wiring", &[], b"\xff").problem(400, "InvalidArguments");
 }
@@ -214,6 +215,7 @@ fn events_are_published_and_refused_as_over_d_bus() {
     ] {
         rest.post(path, &wrong).problem(400, "InvalidArguments");
     }
+    rest.ask("POST", path, &[], b"").problem(415, "UnsupportedMediaType");
     let large = vec![b'x'; 70_000];
     let too_large = rest.ask("POST", path, &[("Content-Type", "application/octet-stream")], &large);
     let sentence = too_large.problem(422, "InvalidWiring");

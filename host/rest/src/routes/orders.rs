@@ -146,10 +146,9 @@ pub async fn publish(
             };
             (attributes.into_iter().map(attribute).collect::<Result<_, _>>()?, payload)
         }
-        None | Some("application/octet-stream") => {
-            (Vec::new(), read(&shared, body, PAYLOAD_BYTES).await?.into())
-        }
-        Some(other) => {
+        Some("application/octet-stream") => (Vec::new(), read(&shared, body, PAYLOAD_BYTES).await?.into()),
+        other => {
+            let other = other.unwrap_or("nothing said");
             return Err(Problem::media(format!(
                 "{other:?} is no event: send its payload as \"application/octet-stream\", or an object as \"application/json\""
             )));

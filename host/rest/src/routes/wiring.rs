@@ -130,8 +130,15 @@ pub async fn apply(
     let dry_run = asked.dry_run;
     let terms = Terms::from(&asked);
     let order = match media_type(&headers).as_deref() {
-        None | Some("text/x-lua" | "text/plain") => {
-            let lua = String::from_utf8(read(&shared, body, TEXT_BYTES).await?.into())
+        kind @ (None | Some("text/x-lua" | "text/plain")) => {
+            let lua = read(&shared, body, TEXT_BYTES).await?;
+            // A wiring of nothing takes everything away: who means it says of what kind it is.
+            if kind.is_none() && lua.is_empty() {
+                return Err(Problem::arguments(
+                    "a wiring script is needed; to take everything away send an empty one as \"text/x-lua\"",
+                ));
+            }
+            let lua = String::from_utf8(lua.into())
                 .map_err(|_| Problem::arguments("a wiring script must be UTF-8"))?;
             Order::ApplyText {
                 chunk_name: asked.chunk_name.unwrap_or_else(|| "request".into()),
