@@ -169,7 +169,7 @@ impl Events {
     ///
     /// # Panics
     /// When none comes in time.
-    pub fn next(&mut self) -> Option<(String, Value)> {
+    pub fn next_event(&mut self) -> Option<(String, Value)> {
         loop {
             while let Some(end) = self.text.find("\n\n") {
                 let event: String = self.text.drain(..end + 2).collect();
@@ -196,7 +196,7 @@ impl Events {
     /// When the stream ends before.
     pub fn wait_for(&mut self, name: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
         loop {
-            let (known, data) = self.next().unwrap_or_else(|| panic!("the stream ended before {name}"));
+            let (known, data) = self.next_event().unwrap_or_else(|| panic!("the stream ended before {name}"));
             if known == name && wanted(&data) {
                 return data;
             }

@@ -245,7 +245,7 @@ fn what_happens_is_told_and_a_drain_says_how_far_it_is() {
     live.wait_for("figures", |figures| named(figures, "press"));
     let mut progress = rest.events("POST", "/v1/wiring/reload", &Value::Null);
     assert_eq!(progress.wait_for("done", |_| true)["Generation"], 1, "nothing changed");
-    assert!(progress.next().is_none(), "done is the last");
+    assert!(progress.next_event().is_none(), "done is the last");
     assert_eq!(rest.put_wiring("", &[], &lathe).status, 200);
     notices.wait_for("WiringApplied", |notice| notice["Generation"] == 2);
     rest.put_wiring("", &[], "tempos.topic \"x\" { qso = 1 }").problem(422, "InvalidWiring");
@@ -255,7 +255,7 @@ fn what_happens_is_told_and_a_drain_says_how_far_it_is() {
     live.wait_for("figures", |figures| figures["Topics"][0]["EventsOut"] == 1);
 
     let mut drain = rest.events("POST", "/v1/drain", &json!({"TimeoutMs": 5000}));
-    let first = drain.next().expect("progress");
+    let first = drain.next_event().expect("progress");
     assert!(first.0 == "progress" && first.1["ElapsedMs"].is_u64(), "{first:?}");
     let done = drain.wait_for("done", |_| true);
     assert!(done["Report"].as_str().is_some_and(|report| report.contains("1 went out")), "{done}");

@@ -427,7 +427,7 @@ fn the_socket_goes_with_the_node_and_can_be_left_out() {
     assert!(socket.exists());
     assert_eq!(node.end(libc::SIGTERM).code(), Some(0), "an open stream holds nothing up");
     assert!(!socket.exists());
-    while live.next().is_some() {}
+    while live.next_event().is_some() {}
     let node = setup().node_file("[rest]\nsocket = false").start();
     assert!(!node.folder().join("run/rest.sock").exists());
 }
