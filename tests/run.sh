@@ -17,6 +17,7 @@ want cc gcc
 want make make
 want dbus-daemon dbus-daemon
 want busctl systemd
+want ip iproute2
 # Containers for the functions that run in them; without root there are none.
 if [ "$(id -u)" -eq 0 ]; then
     want dockerd docker.io

@@ -89,7 +89,7 @@ impl Channel for TcpChannel {
 
     fn set_qos(&mut self, qos: &LaneQos) -> Result<QosGrant, PluginError> {
         match self {
-            TcpChannel::Egress(channel) => Ok(channel.set_qos(qos)),
+            TcpChannel::Egress(channel) => channel.set_qos(qos),
             TcpChannel::Ingress(_) => {
                 let reason = "its own sockets and kernel buffers, read by its own lane";
                 Ok(QosGrant::new(QosGrant::PRIORITISED, reason))

@@ -84,11 +84,11 @@ impl Ingress {
         let system = |what: &str, error: &io::Error| {
             PluginError::system(format!("tcp channel \"{}\": {what}", spec.name), error)
         };
-        let adopted = inherited.and_then(|carrier| adopt(carrier, config.bind));
+        let adopted = inherited.and_then(|carrier| adopt(carrier, config.bind, &config.marking));
         let (listener, predecessor) = match adopted {
             Some((listener, carrier)) => (listener, Some(Predecessor { carrier, arriving: None })),
             None => {
-                let listening = listen(config.bind);
+                let listening = listen(config.bind, &config.marking);
                 (listening.map_err(|e| system(&format!("cannot listen on {}", config.bind), &e))?, None)
             }
         };
