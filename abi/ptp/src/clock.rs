@@ -61,6 +61,8 @@ impl ClockConfig {
 pub struct ClockState {
     /// Whether gates and launch times may rest on it.
     pub granted: bool,
+    /// Whether everything is in its bounds; where it is not granted all the same, the hold time is not over.
+    pub in_bounds: bool,
     /// One sentence: how good it is, or what is wrong with it.
     pub reason: String,
     /// Nanoseconds from the grandmaster as last read; positive: ahead of it.
@@ -128,6 +130,7 @@ impl Clock {
         let verdict = self.watch.verdict();
         ClockState {
             granted: verdict.granted,
+            in_bounds: verdict.in_bounds,
             reason: verdict.reason,
             offset_ns: self.last.map(|reading| reading.offset_ns),
             port: self.last.map(|reading| reading.state),

@@ -53,6 +53,8 @@ pub struct Reading {
 pub struct Verdict {
     /// Whether gates and launch times may rest on it.
     pub granted: bool,
+    /// Whether everything is in its bounds; where it is not granted all the same, the hold time is not over.
+    pub in_bounds: bool,
     /// One sentence: how good it is, or what is wrong with it.
     pub reason: String,
 }
@@ -114,7 +116,7 @@ impl Watch {
 
     /// What it is worth now.
     pub fn verdict(&self) -> Verdict {
-        Verdict { granted: self.granted, reason: self.reason.clone() }
+        Verdict { granted: self.granted, in_bounds: self.good_since.is_some(), reason: self.reason.clone() }
     }
 
     fn lose(&mut self, sentence: String) {

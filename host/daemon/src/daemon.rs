@@ -11,6 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::spawn_blocking;
 use tokio::time::{interval, timeout};
 
+use crate::clock_watch::ClockWatch;
 use crate::config::NodeFile;
 use crate::exit::{CANTCREAT, Ending, OK, OSERR};
 use crate::heap;
@@ -90,6 +91,7 @@ struct Running {
     node: Arc<HostNode>,
     door: Door,
     watch: Option<WiringWatch>,
+    clock: Option<ClockWatch>,
     log: Log,
 }
 
@@ -129,10 +131,16 @@ impl Running {
             log.say(LogLevel::WARNING, "door", &sentence);
         }
         let watch = if file.watch_wiring { watch(file, &node, scripts, log) } else { None };
+        let clock =
+            ClockWatch::start(&file.clock, &file.run_dir, &node, log.clone()).unwrap_or_else(|sentence| {
+                log.say(LogLevel::WARNING, TARGET, &sentence);
+                node.engine().degrade("clock", Some(sentence));
+                None
+            });
         notify::ready(&status(&node));
         log.say(LogLevel::INFO, TARGET, &status(&node));
         heap::trim();
-        Ok(Running { node, door, watch, log: log.clone() })
+        Ok(Running { node, door, watch, clock, log: log.clone() })
     }
 
     /// Answers signals and the supervisor until the end is asked for.
@@ -178,6 +186,7 @@ impl Running {
     /// Drains within the limit, or less where a second signal says so, and closes everything.
     async fn end(self, file: &NodeFile, signals: &mut Signals) -> i32 {
         drop(self.watch);
+        drop(self.clock);
         let timeout_ms = u32::try_from(file.drain_timeout.as_millis()).unwrap_or(u32::MAX);
         let node = self.node.clone();
         let drain = spawn_blocking(move || node.carry_out(Order::Drain { timeout_ms }));

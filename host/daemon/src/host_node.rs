@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tempos_abi::host::LogLevel;
@@ -37,6 +37,8 @@ pub struct HostNode {
     turn: Turn,
     /// Counts the wirings that were applied: hooks are those of one of them.
     epoch: AtomicU64,
+    /// The clock that is lost now, and why.
+    lost_clock: Mutex<Option<(String, String)>>,
     this: Weak<HostNode>,
 }
 
@@ -52,6 +54,7 @@ impl HostNode {
             log,
             turn: Turn::default(),
             epoch: AtomicU64::new(0),
+            lost_clock: Mutex::default(),
             this: this.clone(),
         })
     }
@@ -138,6 +141,18 @@ impl HostNode {
             self.log.say(LogLevel::ERROR, HOOKS, &sentence);
             self.engine.degrade(HOOKS, Some(sentence));
         }
+        // New hooks hear of a clock that was lost before them.
+        let lost = self.lost_clock.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((clock, reason)) = &*lost {
+            self.engine.tell_clock(clock, false, reason);
+        }
+    }
+
+    /// Tells doors and hooks of the machine's clock.
+    pub fn tell_clock(&self, clock: &str, granted: bool, reason: &str) {
+        let mut lost = self.lost_clock.lock().unwrap_or_else(PoisonError::into_inner);
+        *lost = (!granted).then(|| (clock.to_owned(), reason.to_owned()));
+        self.engine.tell_clock(clock, granted, reason);
     }
 
     /// How many wirings were applied.

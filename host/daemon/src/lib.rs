@@ -7,6 +7,7 @@
 //! reach the node file's reader.
 
 pub mod check;
+pub mod clock_watch;
 pub mod config;
 pub mod daemon;
 pub mod exit;

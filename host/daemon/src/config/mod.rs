@@ -16,6 +16,7 @@ use tempos_control::{Command, LevelSpec, Mistake, Origin};
 use tempos_dbus::Bus;
 use tempos_lua::{Known, Limits, Source};
 
+use crate::clock_watch::{ClockSettings, role};
 use crate::options::Options;
 use reader::Setting;
 
@@ -67,6 +68,8 @@ pub struct NodeFile {
     pub polkit: bool,
     /// The log.
     pub log: LogSettings,
+    /// The machine's clock.
+    pub clock: ClockSettings,
     /// The levels of `[[qos]]`.
     pub levels: Vec<LevelSpec>,
 }
@@ -103,6 +106,7 @@ impl Default for NodeFile {
             bus_group: "tempos".into(),
             polkit: true,
             log: LogSettings { level: "info".into(), format: "auto".into(), lines_per_second: 100 },
+            clock: ClockSettings::default(),
             levels: Vec::new(),
         }
     }
@@ -172,9 +176,25 @@ impl NodeFile {
             ("log", "lines_per_second", Setting::Number(lines)) => {
                 self.log.lines_per_second = u32::try_from(lines).unwrap_or(u32::MAX);
             }
+            ("clock", key, setting) => self.set_clock(key, setting),
             (section, key, setting) => {
                 unreachable!("[{section}] {key} is in the table of keys, {setting:?} has no place")
             }
+        }
+    }
+
+    fn set_clock(&mut self, key: &str, setting: Setting) {
+        let ClockSettings { watch, config } = &mut self.clock;
+        match (key, setting) {
+            ("watch", Setting::Flag(flag)) => *watch = flag,
+            ("ptp4l", Setting::Paths(paths)) => config.socket = paths.into_iter().collect(),
+            ("domain", Setting::Number(domain)) => config.domain = u8::try_from(domain).unwrap_or(u8::MAX),
+            ("port", Setting::Number(port)) => config.port = u16::try_from(port).unwrap_or(u16::MAX),
+            ("role", Setting::Text(word)) => config.bounds.role = role(&word),
+            ("offset_max", Setting::Number(ns)) => config.bounds.offset_max_ns = ns,
+            ("hold", Setting::Number(ns)) => config.bounds.hold_ns = ns,
+            ("silence_max", Setting::Number(ns)) => config.bounds.silence_max_ns = ns,
+            (key, setting) => unreachable!("[clock] {key} is in the table of keys, {setting:?} has no place"),
         }
     }
 
