@@ -16,6 +16,7 @@ use crate::config::NodeFile;
 use crate::exit::{CANTCREAT, Ending, OK, OSERR};
 use crate::heap;
 use crate::host_node::HostNode;
+use crate::interfaces::Interfaces;
 use crate::lock::{RunLock, make_folder};
 use crate::log::Log;
 use crate::notify;
@@ -92,6 +93,7 @@ struct Running {
     door: Door,
     watch: Option<WiringWatch>,
     clock: Option<ClockWatch>,
+    interfaces: Interfaces,
     log: Log,
 }
 
@@ -99,7 +101,9 @@ impl Running {
     async fn start(file: &NodeFile, log: &Log) -> Result<Running, Ending> {
         let version = env!("CARGO_PKG_VERSION");
         log.say(LogLevel::INFO, TARGET, &format!("version {version} starts as node {:?}", file.node_id));
+        let interfaces = Interfaces::set(&file.interfaces, &file.run_dir, log)?;
         let engine = Engine::start(engine_config(file, log))?;
+        interfaces.say(&engine);
         let node = HostNode::new(engine, file, log.clone());
         let scripts = Scripts::look(&file.wiring);
         // The door opens while the wiring is read: the bus may be slow to answer.
@@ -140,7 +144,7 @@ impl Running {
         notify::ready(&status(&node));
         log.say(LogLevel::INFO, TARGET, &status(&node));
         heap::trim();
-        Ok(Running { node, door, watch, clock, log: log.clone() })
+        Ok(Running { node, door, watch, clock, interfaces, log: log.clone() })
     }
 
     /// Answers signals and the supervisor until the end is asked for.
@@ -211,6 +215,7 @@ impl Running {
         if timeout(STOP_LIMIT, spawn_blocking(move || node.engine().stop())).await.is_err() {
             self.log.say(LogLevel::WARNING, TARGET, "a plugin does not close; it is left behind");
         }
+        drop(self.interfaces);
         OK
     }
 }

@@ -16,6 +16,7 @@ pub mod heap;
 pub mod hooks;
 pub mod host_node;
 pub mod inspect;
+pub mod interfaces;
 pub mod lock;
 pub mod log;
 pub mod notify;
