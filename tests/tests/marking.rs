@@ -71,8 +71,14 @@ fn datagrams_carry_the_marks_of_their_level_or_of_their_endpoint() {
 
 #[test]
 fn connections_carry_them_too_from_their_first_packet() {
-    in_a_network(|| {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("listens");
+    for (own, protocol_at) in [("127.0.0.1:0", 9), ("[::1]:0", 6)] {
+        connection(own, protocol_at);
+    }
+}
+
+fn connection(own: &'static str, protocol_at: usize) {
+    in_a_network(move || {
+        let listener = TcpListener::bind(own).expect("listens");
         let to = listener.local_addr().expect("an address");
         let setup = setup();
         let egress = format!("tempos.tcp {{ to = \"{to}\", dscp = 26, socket_priority = 2, mark = 9 }}");
@@ -82,7 +88,7 @@ fn connections_carry_them_too_from_their_first_packet() {
         let node = setup.wiring(&wiring).start();
         // The first packet asks for the connection: it has taken its way already.
         let packet = marked.wait_for("the mark 9", |_| true);
-        assert_eq!(packet[9], libc::IPPROTO_TCP as u8);
+        assert_eq!(packet[protocol_at], libc::IPPROTO_TCP as u8);
         send(&node, "stream", b"an event of a stream");
         let packet = capture.wait_for("the event", |packet| holds(packet, b"an event of a stream"));
         assert_eq!(dscp(&packet), 26);
@@ -102,7 +108,12 @@ fn a_mark_or_a_device_picks_the_session_of_a_slice() {
         let wiring = [
             topic(&setup, "plain", "strict", "tempos.udp { to = \"10.9.9.2:4001\" }"),
             topic(&setup, "marked", "strict", "tempos.udp { to = \"10.9.9.2:4002\", mark = 7 }"),
-            topic(&setup, "bound", "strict", "tempos.udp { to = \"10.9.9.2:4003\", device = \"slice2\" }"),
+            topic(
+                &setup,
+                "bound",
+                "strict",
+                "tempos.udp { to = \"10.9.9.2:4003\", device = \"slice2\", busy_poll = \"50us\" }",
+            ),
         ];
         let node = setup.wiring(&wiring.concat()).start();
         for (name, device, mark) in [("plain", "slice1", 0), ("marked", "slice2", 7), ("bound", "slice2", 0)]
@@ -112,7 +123,7 @@ fn a_mark_or_a_device_picks_the_session_of_a_slice() {
             send(&node, name, payload.as_bytes());
             capture.wait_for(&payload, |packet| holds(packet, payload.as_bytes()));
         }
-        for (name, words) in [("marked", ", mark 7"), ("bound", ", device slice2")] {
+        for (name, words) in [("marked", ", mark 7"), ("bound", ", device slice2, busy poll 50 us")] {
             let told = granted(&node, name);
             assert!(told.contains(words), "{words:?} is not told: {told}");
         }

@@ -149,16 +149,20 @@ impl Link {
     /// The sentence where an option of the endpoint was refused.
     pub fn set_qos(&mut self, qos: &LaneQos) -> Result<QosGrant, PluginError> {
         self.qos = *qos;
-        // Where TLS is spoken this socket is only asked what is granted: the thread marks its own ones alike.
-        let grant = self.config.marking.mark(self.socket.as_fd(), qos);
-        let grant = grant.map_err(|sentence| refused(&self.name, &sentence))?;
-        Ok(match self.ferries {
-            Some(_) => QosGrant::new(
-                QosGrant::SHARED,
-                format!("TLS is spoken by an ordinary thread; {}", grant.reason),
-            ),
-            None => grant,
-        })
+        let marking = &self.config.marking;
+        let refused = |sentence: String| refused(&self.name, &sentence);
+        if self.ferries.is_none() {
+            return marking.mark(self.socket.as_fd(), qos).map_err(refused);
+        }
+        // The thread marks its sockets alike; what is granted another one of that kind says.
+        let socket = new_socket(self.config.to).and_then(|socket| {
+            marking.prepare(socket.as_fd())?;
+            Ok(socket)
+        });
+        let socket = socket.map_err(|error| refused(error.to_string()))?;
+        let grant = marking.mark(socket.as_fd(), qos).map_err(refused)?;
+        let reason = format!("TLS is spoken by an ordinary thread; {}", grant.reason);
+        Ok(QosGrant::new(QosGrant::SHARED, reason))
     }
 
     /// The socket of the moment.
