@@ -131,6 +131,28 @@ fn a_mark_or_a_device_picks_the_session_of_a_slice() {
 }
 
 #[test]
+fn what_comes_in_by_one_device_alone_is_told() {
+    in_a_network(|| {
+        way_out("slice3", "10.9.3.1/24", "10.9.3.2");
+        let setup = setup();
+        let wiring: String = ["udp", "tcp"]
+            .map(|adapter| {
+                let ingress =
+                    format!("tempos.{adapter} {{ bind = \"0.0.0.0:0\", device = \"slice3\", mark = 5 }}");
+                let egress = unix(&setup, &format!("out-{adapter}"), "");
+                format!("tempos.topic {adapter:?} {{ ingress = {{ {ingress} }}, egress = {{ {egress} }} }}\n")
+            })
+            .concat();
+        let node = setup.wiring(&wiring).start();
+        for adapter in ["udp", "tcp"] {
+            let path = format!("/org/tempos/Host1/channel/{adapter}_2fin_2f1");
+            let told = node.property(&path, "Channel", "Reason").to_string();
+            assert!(told.contains("read by its own lane, device slice3, mark 5"), "{told}");
+        }
+    });
+}
+
+#[test]
 fn a_paced_stream_takes_the_time_that_its_rate_needs() {
     in_a_network(|| {
         const BYTES: usize = 200 << 10;

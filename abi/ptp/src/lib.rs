@@ -4,6 +4,16 @@
 //! It knows the management messages of IEEE 1588-2019 (15.4) with the additions of linuxptp, unix datagrams and
 //! adjtimex(2); it refuses to know schedules, channels, and what is done where the clock is lost. Nothing waits:
 //! [`Clock::poll`] is called again and again by an ordinary thread. [`Watch`] is pure, with time handed in.
+//!
+//! ```no_run
+//! use tempos_ptp::{Clock, ClockConfig, PTP4L_SOCKET, Role};
+//! let mut config = ClockConfig::new(PTP4L_SOCKET, "/run/tempos");
+//! config.bounds.role = Role::Follower;
+//! let mut clock = Clock::new(config)?;
+//! let state = clock.poll(); // every 100 ms or so
+//! assert!(state.granted, "{}", state.reason);
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 mod client;
 mod clock;

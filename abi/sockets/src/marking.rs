@@ -283,6 +283,12 @@ impl Marking {
         Ok(marked)
     }
 
+    /// The grant of what comes in: why it is told apart, and the way as the kernel says it is.
+    pub fn admit(&self, socket: BorrowedFd<'_>, reason: &str) -> QosGrant {
+        let words = [vec![reason.to_owned()], self.ways(socket)].concat();
+        QosGrant::new(QosGrant::PRIORITISED, words.join(", "))
+    }
+
     /// The way as the kernel says it is.
     fn ways(&self, socket: BorrowedFd<'_>) -> Vec<String> {
         let mut words = Vec::new();

@@ -174,7 +174,7 @@ impl Channel for UdpChannel {
     fn set_qos(&mut self, qos: &LaneQos) -> Result<QosGrant, PluginError> {
         if self.ingress {
             let reason = "its own socket and kernel buffer, read by its own lane";
-            return Ok(QosGrant::new(QosGrant::PRIORITISED, reason));
+            return Ok(self.marking.admit(self.socket.as_fd(), reason));
         }
         self.marking.mark(self.socket.as_fd(), qos).map_err(|sentence| {
             PluginError::new(PluginError::SYSTEM, format!("udp channel \"{}\": {sentence}", self.name))
