@@ -53,6 +53,7 @@ fn datagrams_carry_the_marks_of_their_level_or_of_their_endpoint() {
                 "tempos.udp { to = \"10.9.0.2:4002\", dscp = 34, socket_priority = 3 }",
             ),
             topic(&setup, "wifi", "best-effort", "tempos.udp { to = \"10.9.0.2:4003\", wifi = \"voice\" }"),
+            topic(&setup, "paced", "strict", "tempos.udp { to = \"10.9.0.2:4005\", pacing = \"1MiB\" }"),
             topic(&setup, "video", "strict", "tempos.udp { to = \"10.9.0.2:4004\", wifi = \"video\" }"),
         ];
         let node = setup.wiring(&wiring.concat()).start();
@@ -66,6 +67,10 @@ fn datagrams_carry_the_marks_of_their_level_or_of_their_endpoint() {
             let packet = capture.wait_for(&payload, |packet| holds(packet, payload.as_bytes()));
             assert_eq!(dscp(&packet), mark, "{name}");
         }
+        let told = granted(&node, "paced");
+        let words = "SO_PRIORITY 6, pacing 1048576 bytes/s, nothing on out0 spaces datagrams: `tc qdisc replace dev out0 \
+                     root fq` would";
+        assert!(told.contains(words), "{told}");
     });
 }
 
