@@ -297,7 +297,9 @@ impl Rig {
             .collect();
         let event = fakes::event_of(payload);
         note(|| {
-            format!("worker {number} begins job {index}: function {function:?}, event {event}, attempt {attempt}")
+            format!(
+                "worker {number} begins job {index}: function {function:?}, event {event}, attempt {attempt}"
+            )
         });
         with(|world| {
             let Some(function) = function else {
