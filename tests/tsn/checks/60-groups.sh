@@ -31,12 +31,17 @@ within() { # TRIES COMMAND...
     done
     return 1
 }
-started() { sh -c 'echo $$ >/groups/service/node/cgroup.procs && exec "$@"' - temposd --bus none \
+# started OPTION...: becomes the node, in its control group; for the background.
+started() { exec sh -c 'echo $$ >/groups/service/node/cgroup.procs && exec "$@"' - temposd --bus none \
     --config /g/node.toml --run /g/run --state /g/state --plugins /plugins "$@"; }
-# how NUMBER OUTCOME: whether so many events of the workflow ended so.
+# how TEXT: whether the figures of the workflow say so.
 how() { ctl --json workflows | tr -d ' \n' | grep -q "$1"; }
 
-started --wiring /g/wiring >/g/log 2>&1
+started --wiring /g/wiring >/g/log 2>&1 &
+node=$!
+within 100 grep -q 'Delegate=' /g/log
+kill -TERM $node
+wait $node
 if grep -q 'Delegate=pids and DelegateSubgroup=node' /g/log; then
     ok groups-undelegated
 else
@@ -47,7 +52,7 @@ fi
 setfattr -n trusted.delegate -v 1 /groups/service
 started --wiring /g/wiring >/g/log 2>&1 &
 node=$!
-check groups-starts 0 within 100 ctl status
+check groups-starts 0 within 100 ctl workflows
 ctl pub forks 5
 ctl pub forks 60
 within 100 how '"failed":1' || true
