@@ -265,10 +265,11 @@ impl Controller {
             said.push('\n');
             said.push_str(&note);
         }
-        let generation = self.model.change(|picture| {
-            picture.generation += 1;
-            picture.generation
-        });
+        // The same wiring once more is no other generation.
+        let generation = match lines.is_empty() {
+            true => self.model.read(|picture| picture.generation),
+            false => self.model.count_generation(),
+        };
         self.herald.tell(Notice::WiringApplied { generation, report: said.clone() });
         Ok(Reply::Report(said))
     }

@@ -153,6 +153,21 @@ impl Engine {
         self.herald.listen()
     }
 
+    /// The generation of the wiring in force: a wiring that differs from the one before has the next number.
+    pub fn generation(&self) -> u64 {
+        self.model.read(|picture| picture.generation)
+    }
+
+    /// Gives the wiring in force the next number although nothing of it changed that the engine knows: its hooks did.
+    pub fn count_generation(&self) -> u64 {
+        self.model.count_generation()
+    }
+
+    /// The next wiring that differs from the one in force gets that number.
+    pub fn set_next_generation(&self, number: u64) {
+        self.model.set_next_generation(number);
+    }
+
     /// The adapters that channels can be opened with.
     pub fn adapters(&self) -> Vec<String> {
         self.model.names(Kind::Adapter)

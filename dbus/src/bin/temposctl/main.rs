@@ -9,6 +9,7 @@ mod events;
 mod exit;
 mod explain;
 mod figures;
+mod generations;
 mod json;
 mod kit;
 mod latency;
@@ -73,7 +74,12 @@ fn run(args: &Args, output: &mut Output) -> Result<u8, Failing> {
         match &args.verb {
             Verb::Status => status::status(&client, output).await,
             Verb::Plan { path } => wiring::plan(&client, output, path).await,
-            Verb::Apply { path } => wiring::apply(&client, output, path).await,
+            Verb::Apply { path, terms } => wiring::apply(&client, output, path, terms).await,
+            Verb::Generations => generations::list(&client, output).await,
+            Verb::Rollback { generation, terms } => {
+                generations::rollback(&client, output, *generation, terms).await
+            }
+            Verb::Confirm { generation } => generations::confirm(&client, output, *generation).await,
             Verb::Check { path } => wiring::check(&client, output, path).await,
             Verb::Reload => wiring::reload(&client, output).await,
             Verb::Drain { limit } => wiring::drain(&client, output, *limit).await,
