@@ -35,7 +35,7 @@ pub async fn answer(call: &Call<'_>, method: &str) -> Result<Message, Failure> {
                 .collect();
             call.reply(&rows)
         }
-        ("Reload" | "Drain" | "LoadPlugin" | "Prewarm", Reply::Done | Reply::Report(_)) => call.reply(&()),
+        ("Reload" | "Drain" | "LoadPlugin" | "Prewarm" | "Calibrate", Reply::Done | Reply::Report(_)) => call.reply(&()),
         (method, _) => Err(Failure::internal(format!("the node's answer to {method} is of another kind"))),
     }
 }
@@ -66,6 +66,7 @@ fn order(message: &Message, method: &str) -> Result<Order, Failure> {
             Order::Prewarm { workflow, instances }
         }
         "Doctor" => Order::Doctor,
+        "Calibrate" => Order::Calibrate { time_ms: body.deserialize().map_err(unreadable)? },
         other => return Err(Failure::internal(format!("{other} is announced but not served"))),
     })
 }

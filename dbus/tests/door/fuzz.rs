@@ -113,6 +113,7 @@ const METHODS: [(&str, &str, &str, &str); 24] = [
     (ROOT, NODE, "LoadPlugin", "s"),
     (ROOT, NODE, "Prewarm", "su"),
     (ROOT, NODE, "Doctor", ""),
+    (ROOT, NODE, "Calibrate", "u"),
     (ROOT, PROPERTIES, "Get", "ss"),
     (ROOT, PROPERTIES, "GetAll", "s"),
     (ROOT, PROPERTIES, "Set", "ssv"),

@@ -87,6 +87,11 @@ pub enum Order {
     },
     /// Looks at what the system grants to real-time threads, and at what it costs where it does not.
     Doctor,
+    /// Begins to measure what hops cost on this machine; grants rest on it once it is done.
+    Calibrate {
+        /// About how long to measure; 0 leaves that to the node.
+        time_ms: u32,
+    },
 }
 
 /// How a finding of the preflight weighs.

@@ -13,6 +13,7 @@ use tempos_control::{
 use tempos_engine::Engine;
 use tempos_lua::{Hooks, Known, Limits, Source, Wiring};
 
+use crate::calibration::Calibrations;
 use crate::config::NodeFile;
 use crate::hooks;
 use crate::log::Log;
@@ -35,6 +36,7 @@ pub struct HostNode {
     limits: Limits,
     log: Log,
     turn: Turn,
+    calibrations: Calibrations,
     /// Counts the wirings that were applied: hooks are those of one of them.
     epoch: AtomicU64,
     this: Weak<HostNode>,
@@ -43,7 +45,10 @@ pub struct HostNode {
 impl HostNode {
     /// Puts the scripts' room in front of an engine.
     pub fn new(engine: Engine, file: &NodeFile, log: Log) -> Arc<HostNode> {
+        let calibrations = Calibrations::new(&file.state_dir, &file.run_dir);
+        calibrations.read(&file.state_dir, true, &engine, &log);
         Arc::new_cyclic(|this| HostNode {
+            calibrations,
             engine,
             wiring: file.wiring.clone(),
             wiring_named: file.wiring_named,
@@ -140,6 +145,30 @@ impl HostNode {
         }
     }
 
+    /// Has grants rest on the calibration of another state folder, which is only looked at.
+    pub fn rest_on_calibration_of(&self, folder: &Path) {
+        self.calibrations.read(folder, false, &self.engine, &self.log);
+    }
+
+    /// Begins to measure; it goes on behind the answer.
+    fn calibrate(&self, time_ms: u32) -> Result<Reply, Refusal> {
+        let time = self.calibrations.begin(time_ms)?;
+        let this = self.this.upgrade();
+        let body = move || {
+            if let Some(node) = this {
+                node.calibrations.take(time, &node.engine, &node.log);
+            }
+        };
+        match std::thread::Builder::new().name("calibration".into()).spawn(body) {
+            Ok(_) => Ok(Reply::Done),
+            Err(error) => {
+                let sentence = format!("the system gives no thread: {error}");
+                self.calibrations.abandon(&sentence);
+                Err(Refusal::new(RefusalKind::System, sentence))
+            }
+        }
+    }
+
     /// How many wirings were applied.
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
@@ -165,12 +194,17 @@ impl Node for HostNode {
                 self.wire(&Source::Text { chunk_name, lua }, dry_run)
             }
             Order::Reload => self.reload(),
+            Order::Calibrate { time_ms } => self.calibrate(time_ms),
             other => self.engine.carry_out(other),
         }
     }
 
     fn observe(&self, kind: Kind, name: &str) -> Option<ObjectState> {
-        self.engine.observe(kind, name)
+        let mut object = self.engine.observe(kind, name)?;
+        if kind == Kind::Node {
+            self.calibrations.show(&mut object.figures);
+        }
+        Some(object)
     }
 
     fn names(&self, kind: Kind) -> Vec<String> {

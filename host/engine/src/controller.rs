@@ -9,7 +9,6 @@ mod granting;
 mod retirement;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
@@ -21,6 +20,7 @@ use tempos_control::{Mistake, Notice, Order, Refusal, RefusalKind, Reply, Schedu
 use self::enforcement::Drafted;
 use self::retirement::Retired;
 use crate::engine::EngineConfig;
+use crate::grants::costs::Costs;
 use crate::heirs::Heirs;
 use crate::herald::Herald;
 use crate::lane::handle::Lane;
@@ -48,6 +48,8 @@ pub enum Call {
     Order(Ask),
     /// The plugin folders changed.
     Folders(FolderChange),
+    /// Other figures of what hops cost.
+    Costs(Costs),
     /// The engine stops.
     Stop,
 }
@@ -106,6 +108,8 @@ pub struct Controller {
     pub(crate) passed: BTreeMap<String, u64>,
     /// What each topic and workflow gets for what it asks.
     grants: Arc<crate::grants::Settled>,
+    /// What hops cost.
+    costs: Costs,
     last_told: Instant,
     pulse: u64,
     quiet: u32,
@@ -122,16 +126,7 @@ impl Controller {
         herald: Arc<Herald>,
         supervisor: Arc<Supervisor>,
     ) -> Result<Self, Refusal> {
-        let registry = Registry::new(
-            crate::plugin::PluginConfig {
-                folders: config.plugin_folders.clone(),
-                stage_folder: stage_folder(&config),
-                probe_command: config.probe_command.clone(),
-                probe_timeout: Duration::from_secs(2),
-                trusted_uid: rustix::process::geteuid().as_raw(),
-            },
-            Arc::clone(&config.log),
-        )?;
+        let registry = Registry::new(config.plugin_config(), Arc::clone(&config.log))?;
         let base = Wiring::new(&config.levels);
         let mut controller = Controller {
             registry,
@@ -153,6 +148,7 @@ impl Controller {
             slow: BTreeMap::new(),
             passed: BTreeMap::new(),
             grants: granting::none(),
+            costs: Costs::stated(),
             last_told: Instant::now(),
             pulse: 0,
             quiet: 0,
@@ -194,6 +190,7 @@ impl Controller {
                     let _ = ask.answer.try_send(reply);
                 }
                 Ok(Call::Folders(change)) => self.folders_changed(change),
+                Ok(Call::Costs(costs)) => self.take_costs(costs),
                 Ok(Call::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -326,15 +323,6 @@ impl Controller {
             }
         }
         self.close_retired();
-    }
-}
-
-/// Where private copies of plugins are kept: under the run folder, or, where that is mounted noexec as
-/// systemd does it, under the state folder.
-fn stage_folder(config: &EngineConfig) -> PathBuf {
-    match crate::plugin::stage::runs_code(&config.run_dir) {
-        Ok(false) => config.state_dir.join("staged"),
-        _ => config.run_dir.join("plugins"),
     }
 }
 

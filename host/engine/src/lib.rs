@@ -10,6 +10,7 @@
 
 mod attendance;
 pub mod bridging;
+pub mod calibration;
 mod controller;
 pub mod delivery;
 pub mod engine;
@@ -33,4 +34,5 @@ mod transaction;
 mod wiring;
 
 pub use engine::{Engine, EngineConfig};
+pub use grants::costs::Costs;
 pub use plugin::LogFn;
