@@ -35,7 +35,9 @@ pub async fn answer(call: &Call<'_>, method: &str) -> Result<Message, Failure> {
                 .collect();
             call.reply(&rows)
         }
-        ("Reload" | "Drain" | "LoadPlugin" | "Prewarm" | "Calibrate", Reply::Done | Reply::Report(_)) => call.reply(&()),
+        ("Reload" | "Drain" | "LoadPlugin" | "Prewarm" | "Calibrate", Reply::Done | Reply::Report(_)) => {
+            call.reply(&())
+        }
         (method, _) => Err(Failure::internal(format!("the node's answer to {method} is of another kind"))),
     }
 }

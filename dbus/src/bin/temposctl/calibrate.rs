@@ -58,7 +58,10 @@ async fn wait(client: &Client, limit: Duration) -> Result<(), Failing> {
         bar.show(node.count("CalibrationPercent").min(100) as usize, what);
         if begun.elapsed() > limit + SLACK {
             bar.end();
-            return Err(Failing::new(TEMPORARY, "the node is still measuring; temposctl calibrate --show later"));
+            return Err(Failing::new(
+                TEMPORARY,
+                "the node is still measuring; temposctl calibrate --show later",
+            ));
         }
         tokio::time::sleep(LOOK).await;
     }

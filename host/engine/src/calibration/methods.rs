@@ -91,8 +91,7 @@ impl Method {
             attribute_block: RSlice::from_slice(&[]),
             reserved: [0; 4],
         };
-        let context =
-            InvokeContext { worker: 0, flags: 0, deadline_ns: now + DEADLINE_NS, reserved: [0; 2] };
+        let context = InvokeContext { worker: 0, flags: 0, deadline_ns: now + DEADLINE_NS, reserved: [0; 2] };
         let mut output = Output::new(&mut self.output, &mut self.sentence);
         self.prepared.function.invoke(&event, &mut output, &context)
     }

@@ -1,5 +1,5 @@
 //! How long a thread takes from being woken to running: another one, scheduled likewise, writes to an eventfd that it
-//! waits for, as whoever hands a lane an event does.
+//! waits for, as whoever hands a lane an event does: from each CPU in turn, for one that sleeps is woken from another.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,6 +12,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::{Bench, Samples};
 use crate::system::clock::monotonic_ns;
+use crate::system::scheduling::{self, ThreadId};
 
 /// How long a wake-up is waited for; then it is counted as that.
 const LIMIT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -42,10 +43,15 @@ impl Wake {
         });
         let other = Arc::clone(&shared);
         let body = move || {
+            let cpus = scheduling::allowed_cpus(ThreadId::current());
+            let mut turn = cpus.iter().cycle();
             while !other.gone.load(Ordering::Acquire) {
                 if !other.asked.swap(false, Ordering::AcqRel) {
                     std::thread::park_timeout(TURN);
                     continue;
+                }
+                if let Some(cpu) = turn.next() {
+                    let _ = scheduling::pin(ThreadId::current(), &[*cpu]);
                 }
                 // Until the other one is surely asleep.
                 std::thread::sleep(super::PAUSE);
