@@ -7,6 +7,7 @@ mod enforcement;
 mod folders;
 mod granting;
 mod retirement;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -110,6 +111,8 @@ pub struct Controller {
     grants: Arc<crate::grants::Settled>,
     /// What hops cost.
     costs: Costs,
+    /// Whether grants are kept.
+    watch: watching::Watch,
     last_told: Instant,
     pulse: u64,
     quiet: u32,
@@ -149,6 +152,7 @@ impl Controller {
             passed: BTreeMap::new(),
             grants: granting::none(),
             costs: Costs::stated(),
+            watch: watching::Watch::default(),
             last_told: Instant::now(),
             pulse: 0,
             quiet: 0,
@@ -290,6 +294,7 @@ impl Controller {
         self.close_retired();
         self.finish_removals();
         self.drop_dead_taps();
+        self.look_at_grants();
         let elapsed = self.last_told.elapsed();
         if elapsed >= Duration::from_secs(1) {
             self.last_told = Instant::now();

@@ -19,6 +19,7 @@ mod heirs;
 mod herald;
 pub mod lane;
 mod model;
+mod monitor;
 mod opening;
 mod plan;
 pub mod plugin;

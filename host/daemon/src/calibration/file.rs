@@ -187,11 +187,7 @@ impl Kept {
             ns: [cost.p50_ns, cost.p99_ns, cost.p99_9_ns, cost.max_ns],
             samples: cost.samples,
         });
-        Calibration {
-            costs: costs.collect(),
-            left_out: self.left_out.clone(),
-            plugins: self.plugins.clone(),
-        }
+        Calibration { costs: costs.collect(), left_out: self.left_out.clone(), plugins: self.plugins.clone() }
     }
 }
 

@@ -83,12 +83,8 @@ impl Calibrations {
         let (least, most) = tempos_engine::calibration::TIME_BOUNDS;
         if time < least || time > most {
             let show = |time: Duration| show_ns(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
-            let message = format!(
-                "a calibration takes {} to {}, not {}",
-                show(least),
-                show(most),
-                show(time)
-            );
+            let message =
+                format!("a calibration takes {} to {}, not {}", show(least), show(most), show(time));
             return Err(Refusal::new(RefusalKind::InvalidWiring, message));
         }
         let mut progress = lock(&self.progress);

@@ -55,6 +55,7 @@ impl Controller {
         self.grants = Arc::new(settled);
         let grants = Arc::clone(&self.grants);
         self.model.change(|picture| picture.grants = grants);
+        self.watch_grants();
     }
 
     fn facts(&self, wiring: &Wiring) -> Facts {

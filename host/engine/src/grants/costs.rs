@@ -156,7 +156,11 @@ mod tests {
         let costs = Costs::measured("the calibration of today", &calibration());
         assert_eq!((costs.channel_ns("udp"), costs.channel_ns("unix")), (4_321, 6_000));
         assert_eq!((costs.channel_ns("mine"), costs.method_ns("mine")), (15_000, 1_000_000));
-        assert_eq!((costs.wake_ns(true), costs.wake_ns(false)), (40_000, 900_000), "the worst of what was taken");
+        assert_eq!(
+            (costs.wake_ns(true), costs.wake_ns(false)),
+            (40_000, 900_000),
+            "the worst of what was taken"
+        );
         assert_eq!((costs.queue_ns("fifo"), costs.queue_ns("edf")), (1_800, 2_000));
         assert_eq!(costs.basis(), "the calibration of today");
         assert!(Costs::stated().basis().contains("not measured"));
@@ -170,7 +174,10 @@ mod tests {
         };
         assert_eq!(costs.of_versions(now("0.1.0")).channel_ns("udp"), 4_321);
         let other = costs.of_versions(now("0.2.0"));
-        assert_eq!((other.channel_ns("udp"), other.queue_ns("fifo"), other.wake_ns(true)), (6_000, 1_800, 40_000));
+        assert_eq!(
+            (other.channel_ns("udp"), other.queue_ns("fifo"), other.wake_ns(true)),
+            (6_000, 1_800, 40_000)
+        );
         assert_eq!(
             other.basis(),
             "the calibration of today; stated costs for udp, of which another version was measured"
