@@ -3,7 +3,7 @@
 //!
 //! It is violated once more than 1 of 100 events, and at least three, took longer than the whole way has, and a hop
 //! longer than it has of that, counted over the last second, or over so much longer that there are a hundred events;
-//! or once a hop holds events and is done with none for longer than it has. It is kept again once that has not been
+//! or once a hop holds events and is done with none for longer than the whole way has. It is kept again once that has not been
 //! for a hold of three seconds, which doubles, up to a minute, each time that it is violated again within a minute:
 //! whoever acts upon it is not called to and fro.
 
@@ -143,18 +143,41 @@ impl Judge {
         if let Some(whole) = whole {
             self.whole.add(now, whole);
         }
-        let stuck = |at: usize| readings[at].stuck_ns > watched.hops[at].limit_ns;
-        let whole_is_over = whole.is_none() || self.whole.is_over();
+        let stuck = |at: usize| readings[at].stuck_ns > watched.whole_ns;
+        // Where the whole is not seen, its hops together stand for it.
+        let together =
+            |p99s: &mut dyn Iterator<Item = u64>| p99s.fold(0, u64::saturating_add) > watched.whole_ns;
+        let whole_is_over = match whole {
+            Some(_) => self.whole.is_over(),
+            None => together(&mut self.hops.iter().map(|hop| hop.sum().p99_ns)),
+        };
         if self.violated.is_none() {
+            // The hops are read one after the other: the slow one may be an event behind the whole. A hop whose excess
+            // cannot make up that of the whole is not the slow one, though it be over.
+            let least = match whole {
+                Some(_) => {
+                    self.whole.sum().p99_ns.saturating_sub(watched.whole_ns) / (readings.len() as u64).max(1)
+                }
+                None => 0,
+            };
+            let is_slow = |at: usize| match whole {
+                Some(_) => self.hops[at].sum().is_slow(),
+                None => self.hops[at].is_over(),
+            };
             let slow = (0..self.hops.len().min(readings.len()))
-                .filter(|at| stuck(*at) || whole_is_over && self.hops[*at].is_over())
+                .filter(|at| {
+                    stuck(*at) || whole_is_over && is_slow(*at) && self.excess(watched, *at) >= least
+                })
                 .max_by_key(|at| self.excess(watched, *at))?;
             let again = self.kept_at.is_some_and(|at| now.saturating_duration_since(at) < HOLD.1);
             self.hold = if again { (self.hold * 2).min(HOLD.1) } else { HOLD.0 };
             (self.violated, self.clean_since) = (Some(now), None);
             return Some(Change::Violated(self.sentence(watched, slow)));
         }
-        let whole_is_slow = whole.is_none_or(|whole| whole.is_slow());
+        let whole_is_slow = match whole {
+            Some(whole) => whole.is_slow(),
+            None => together(&mut readings.iter().map(|reading| reading.p99_ns)),
+        };
         let is_slow = (0..readings.len()).any(|at| stuck(at) || whole_is_slow && readings[at].is_slow());
         if is_slow {
             self.clean_since = None;
@@ -170,30 +193,30 @@ impl Judge {
         Some(Change::Kept(now.saturating_duration_since(began)))
     }
 
-    /// How many times as long as it may a hop took, in thousandths.
+    /// How much longer than it may a hop took (ns): of several, the one that costs the way most is the slow one.
     fn excess(&self, watched: &Watched, at: usize) -> u64 {
         let sum = self.hops[at].sum();
-        let took = sum.p99_ns.max(sum.stuck_ns);
-        took.saturating_mul(1000) / watched.hops[at].limit_ns.max(1)
+        sum.p99_ns.max(sum.stuck_ns).saturating_sub(watched.hops[at].limit_ns)
     }
 
     fn sentence(&self, watched: &Watched, at: usize) -> String {
         let (hop, sum) = (&watched.hops[at], self.hops[at].sum());
-        if sum.stuck_ns > hop.limit_ns {
+        if sum.stuck_ns > watched.whole_ns {
             return format!(
-                "{} has been done with no event for {}, and holds some; it has {} for each",
+                "{} has been done with no event for {}, and holds some; the whole way has {}",
                 hop.name,
                 show_ns(sum.stuck_ns),
-                show_ns(hop.limit_ns)
+                show_ns(watched.whole_ns)
             );
         }
         format!(
-            "{} takes too long: {} of its last {} events took more than the {} that it has, p99 {}",
+            "{} takes too long: {} of its last {} events took more than the {} that it has, p99 {}; the whole way has {}",
             hop.name,
             sum.over,
             sum.events,
             show_ns(hop.limit_ns),
-            show_ns(sum.p99_ns)
+            show_ns(sum.p99_ns),
+            show_ns(watched.whole_ns)
         )
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use histogram::{Bucket, Histogram, SparseHistogram};
-use tempos_control::Kind;
+use tempos_control::{Kind, Notice};
 
 use super::Controller;
 use crate::grants::{HopOf, Watched};
@@ -203,9 +203,7 @@ impl Controller {
                 .map(|(hop, meter)| meter.read(&counters.of(&hop.of), hop.limit_ns, now))
                 .collect();
             let whole = match (whole, watched.last_topic()) {
-                (Some(meter), Some(topic)) => {
-                    Some(meter.read(&counters.whole(topic), watched.limit_ns(), now))
-                }
+                (Some(meter), Some(topic)) => Some(meter.read(&counters.whole(topic), watched.whole_ns, now)),
                 _ => None,
             };
             if let Some(change) = judge.look(watched, &readings, whole, now) {
@@ -254,7 +252,10 @@ impl Controller {
             };
             format!("{} {name:?} does not get what it was granted: {sentence}{more}", kind.word())
         });
-        self.degrade(DEGRADED, sentence);
+        // It stands in the log already.
+        if self.model.degrade(DEGRADED, sentence) {
+            self.herald.tell(Notice::StateChanged { kind: Kind::Node, name: String::new() });
+        }
     }
 
     fn counters(&self) -> Counters<'_> {

@@ -172,7 +172,8 @@ impl Weighed<'_> {
             let share = ask.request.latency_p99_ns.map_or(0, |asked| share(asked, bound, whole));
             Some(WatchedHop { name: hop_name(&part.hop, view), of, limit_ns: bound.max(share) })
         });
-        Some(Watched { kind: ask.kind, name: ask.name.to_owned(), hops: hops.collect() })
+        let whole_ns = whole.max(ask.request.latency_p99_ns.unwrap_or(0));
+        Some(Watched { kind: ask.kind, name: ask.name.to_owned(), hops: hops.collect(), whole_ns })
     }
 
     fn row(&self, at: usize, part: &Part<'_>, ask: &Ask<'_>, view: &View<'_>) -> HopGrant {
