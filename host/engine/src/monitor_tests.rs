@@ -115,7 +115,8 @@ fn of_several_slow_hops_the_one_that_costs_most_is_named() {
     scene.now += LOOK;
     // Ten times and twice as long as they may: 0.9 ms and 2 ms too much.
     let readings = [took(100, 100, 100_000), Reading { p99_ns: 4_000_000, ..took(100, 100, 2_000_000) }];
-    let said = scene.judge.look(&watched(), &readings, Some(took(100, 100, 2_100_000)), scene.now);
+    let whole = Reading { events: 100, over: 100, p99_ns: 5_000_000, stuck_ns: 0 };
+    let said = scene.judge.look(&watched(), &readings, Some(whole), scene.now);
     assert!(matches!(said, Some(Change::Violated(sentence)) if sentence.starts_with("function w")));
     // A hop that is over its share, but cannot be why the whole is late, is not blamed.
     let mut scene = Scene::new();
