@@ -102,7 +102,7 @@ const PATHS: [&str; 8] = [
 ];
 
 /// Every method where it belongs, with the types that it takes.
-const METHODS: [(&str, &str, &str, &str); 24] = [
+const METHODS: [(&str, &str, &str, &str); 25] = [
     (ROOT, NODE, "Apply", "s"),
     (ROOT, NODE, "ApplyText", "ss"),
     (ROOT, NODE, "Plan", "s"),

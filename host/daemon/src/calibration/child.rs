@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -111,7 +111,7 @@ pub fn child_main(file: &NodeFile, time_ms: u64) -> i32 {
     }
 }
 
-fn measure(file: &NodeFile, folder: &PathBuf, time_ms: u64, log: &Log) -> Result<Kept, String> {
+fn measure(file: &NodeFile, folder: &Path, time_ms: u64, log: &Log) -> Result<Kept, String> {
     // Private copies of plugins, apart from those of the node that runs beside this.
     let file = NodeFile { run_dir: folder.join("run"), state_dir: folder.join("state"), ..file.clone() };
     for path in [&file.run_dir, &file.state_dir] {
