@@ -6,6 +6,7 @@
 //! nothing in it runs on an event's road. Nobody depends on it: it is a library only so that its tests
 //! reach the node file's reader.
 
+pub mod calibration;
 mod changes;
 pub mod check;
 pub mod config;

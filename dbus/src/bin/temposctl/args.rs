@@ -191,6 +191,20 @@ pub enum Verb {
         name: String,
     },
 
+    /// Measure on this node what its plugins and wake-ups cost, quiet and beside load; grants rest on it from then on
+    #[command(
+        after_help = "EXAMPLES\n  temposctl calibrate\n  temposctl calibrate --time 2min\n  temposctl calibrate --show\n\n\
+        The node keeps it in its state folder. It goes on to serve meanwhile; half of the time every CPU is busy."
+    )]
+    Calibrate {
+        /// About how long to measure, 1s to 10min
+        #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
+        time: Duration,
+        /// Measure nothing, and show what was found the last time
+        #[arg(long)]
+        show: bool,
+    },
+
     /// Say what this system grants to real-time threads, and how to mend what it does not
     #[command(
         after_help = "EXAMPLES\n  temposctl doctor\n\nThe exit code is 1 when something is bad: a level does not get \

@@ -3,6 +3,7 @@
 //! It knows the names of the bus and nothing of the node's insides: what it can do, any D-Bus client can.
 
 mod args;
+mod calibrate;
 mod client;
 mod doctor;
 mod events;
@@ -93,6 +94,7 @@ fn run(args: &Args, output: &mut Output) -> Result<u8, Failing> {
             Verb::Sub(subscribe) => events::subscribe(&client, output, subscribe).await,
             Verb::Latency { topic } => latency::latency(&client, output, topic.as_deref()).await,
             Verb::Explain { name } => explain::explain(&client, output, name).await,
+            Verb::Calibrate { time, show } => calibrate::calibrate(&client, output, *time, *show).await,
             Verb::Doctor => doctor::doctor(&client, output).await,
             // Answered above, without a node.
             Verb::New { .. } | Verb::Completions { .. } => Ok(0),
