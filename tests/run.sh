@@ -17,6 +17,8 @@ want cc gcc
 want make make
 want dbus-daemon dbus-daemon
 want busctl systemd
+want ip iproute2
+want ptp4l linuxptp
 # Containers for the functions that run in them; without root there are none.
 if [ "$(id -u)" -eq 0 ]; then
     want dockerd docker.io

@@ -12,12 +12,14 @@
 
 pub mod built;
 pub mod bus;
+pub mod capture;
 pub mod child;
 pub mod engine;
 pub mod figures;
 pub mod fixture;
 pub mod function;
 pub mod metadata;
+pub mod network;
 pub mod newer;
 pub mod node;
 pub mod numbered;

@@ -31,6 +31,8 @@ add_module() {
 }
 for module in sch_taprio sch_etf sch_mqprio veth 8021q; do add_module $module; done
 
+add_module sch_fq
+
 # A program or plugin into a folder, with its libraries.
 put() {
     cp -L "$1" "$root/$2/"
@@ -54,6 +56,7 @@ for plugin in "$programs"/libtempos_adapter_*.so "$programs"/libtempos_queue_*.s
     "$programs/libtempos_invoker_spawn.so"; do
     [ -e "$plugin" ] && put "$plugin" plugins
 done
+put "$programs/tsn-marks" t
 # The daemon takes plugins that nobody else may write.
 chmod 644 "$root"/plugins/*
 cp "$here/guest/lib.sh" "$root/t/"

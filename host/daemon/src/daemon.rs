@@ -11,10 +11,12 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::spawn_blocking;
 use tokio::time::{interval, timeout};
 
+use crate::clock_watch::ClockWatch;
 use crate::config::NodeFile;
 use crate::exit::{CANTCREAT, Ending, OK, OSERR};
 use crate::heap;
 use crate::host_node::HostNode;
+use crate::interfaces::Interfaces;
 use crate::lock::{RunLock, make_folder};
 use crate::log::Log;
 use crate::notify;
@@ -90,6 +92,8 @@ struct Running {
     node: Arc<HostNode>,
     door: Door,
     watch: Option<WiringWatch>,
+    clock: Option<ClockWatch>,
+    interfaces: Interfaces,
     log: Log,
 }
 
@@ -97,7 +101,9 @@ impl Running {
     async fn start(file: &NodeFile, log: &Log) -> Result<Running, Ending> {
         let version = env!("CARGO_PKG_VERSION");
         log.say(LogLevel::INFO, TARGET, &format!("version {version} starts as node {:?}", file.node_id));
+        let interfaces = Interfaces::set(&file.interfaces, &file.run_dir, log)?;
         let engine = Engine::start(engine_config(file, log))?;
+        interfaces.say(&engine);
         let node = HostNode::new(engine, file, log.clone());
         let scripts = Scripts::look(&file.wiring);
         // The door opens while the wiring is read: the bus may be slow to answer.
@@ -129,10 +135,16 @@ impl Running {
             log.say(LogLevel::WARNING, "door", &sentence);
         }
         let watch = if file.watch_wiring { watch(file, &node, scripts, log) } else { None };
+        let clock =
+            ClockWatch::start(&file.clock, &file.run_dir, &node, log.clone()).unwrap_or_else(|sentence| {
+                log.say(LogLevel::WARNING, TARGET, &sentence);
+                node.engine().degrade("clock", Some(sentence));
+                None
+            });
         notify::ready(&status(&node));
         log.say(LogLevel::INFO, TARGET, &status(&node));
         heap::trim();
-        Ok(Running { node, door, watch, log: log.clone() })
+        Ok(Running { node, door, watch, clock, interfaces, log: log.clone() })
     }
 
     /// Answers signals and the supervisor until the end is asked for.
@@ -180,6 +192,7 @@ impl Running {
     /// Drains within the limit, or less where a second signal says so, and closes everything.
     async fn end(self, file: &NodeFile, signals: &mut Signals) -> i32 {
         drop(self.watch);
+        drop(self.clock);
         let timeout_ms = u32::try_from(file.drain_timeout.as_millis()).unwrap_or(u32::MAX);
         let node = self.node.clone();
         let drain = spawn_blocking(move || node.carry_out(Order::Drain { timeout_ms }));
@@ -204,6 +217,7 @@ impl Running {
         if timeout(STOP_LIMIT, spawn_blocking(move || node.engine().stop())).await.is_err() {
             self.log.say(LogLevel::WARNING, TARGET, "a plugin does not close; it is left behind");
         }
+        drop(self.interfaces);
         OK
     }
 }

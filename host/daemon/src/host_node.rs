@@ -49,6 +49,8 @@ pub struct HostNode {
     /// Counts the wirings that were applied: hooks are those of one of them.
     epoch: AtomicU64,
     standing: Mutex<Standing>,
+    /// The clock that is lost now, and why.
+    lost_clock: Mutex<Option<(String, String)>>,
     pub(crate) this: Weak<HostNode>,
 }
 
@@ -77,6 +79,7 @@ impl HostNode {
             turn: Turn::default(),
             epoch: AtomicU64::new(0),
             standing: Mutex::new(Standing::new(generations)),
+            lost_clock: Mutex::default(),
             this: this.clone(),
         })
     }
@@ -121,6 +124,18 @@ impl HostNode {
             self.log.say(LogLevel::ERROR, HOOKS, &sentence);
             self.engine.degrade(HOOKS, Some(sentence));
         }
+        // New hooks hear of a clock that was lost before them.
+        let lost = self.lost_clock.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((clock, reason)) = &*lost {
+            self.engine.tell_clock(clock, false, reason);
+        }
+    }
+
+    /// Tells doors and hooks of the machine's clock.
+    pub fn tell_clock(&self, clock: &str, granted: bool, reason: &str) {
+        let mut lost = self.lost_clock.lock().unwrap_or_else(PoisonError::into_inner);
+        *lost = (!granted).then(|| (clock.to_owned(), reason.to_owned()));
+        self.engine.tell_clock(clock, granted, reason);
     }
 
     /// Has grants rest on the calibration of another state folder, which is only looked at.

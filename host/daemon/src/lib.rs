@@ -9,6 +9,7 @@
 pub mod calibration;
 mod changes;
 pub mod check;
+pub mod clock_watch;
 pub mod config;
 pub mod daemon;
 pub mod exit;
@@ -18,6 +19,7 @@ pub mod heap;
 pub mod hooks;
 pub mod host_node;
 pub mod inspect;
+pub mod interfaces;
 pub mod lock;
 pub mod log;
 pub mod notify;

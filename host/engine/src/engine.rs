@@ -215,6 +215,12 @@ impl Engine {
         self.herald.tell(Notice::WiringRejected { report: report.to_owned() });
     }
 
+    /// Tells of the machine's clock.
+    pub fn tell_clock(&self, clock: &str, granted: bool, reason: &str) {
+        let (clock, reason) = (clock.to_owned(), reason.to_owned());
+        self.herald.tell(Notice::ClockChanged { clock, granted, reason });
+    }
+
     /// Ends the node's threads. What is still queued is let go: drain first.
     pub fn stop(&self) {
         drop(self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take());
