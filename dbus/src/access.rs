@@ -1,5 +1,7 @@
 //! Who may do what. Deciding is pure; finding out who calls is `caller`'s part.
 
+use tempos_control::Who;
+
 use crate::face::Right;
 
 /// Who calls.
@@ -9,6 +11,15 @@ pub struct Caller {
     pub uid: u32,
     /// All groups of the calling process.
     pub gids: Vec<u32>,
+    /// The calling process, where it is known. It only helps to tell callers apart: a number may come again.
+    pub pid: Option<u32>,
+}
+
+impl Caller {
+    /// Who that is for the node's account of changes.
+    pub fn who(&self, door: &str, name: Option<&str>) -> Who {
+        Who { user: Some(self.uid), process: self.pid, name: name.map(str::to_owned), ..Who::at(door) }
+    }
 }
 
 /// Whom the daemon trusts.
@@ -74,7 +85,7 @@ mod tests {
     #[test]
     fn rights_are_as_written() {
         let house = House { own_uid: 998, group: Some(("tempos".into(), Some(500))) };
-        let caller = |uid, gids: &[u32]| Caller { uid, gids: gids.to_vec() };
+        let caller = |uid, gids: &[u32]| Caller { uid, gids: gids.to_vec(), pid: None };
         for (who, operator, owner) in [
             (caller(0, &[0]), true, true),
             (caller(998, &[998]), true, true),
@@ -95,7 +106,9 @@ mod tests {
     #[test]
     fn a_group_that_does_not_exist_has_no_members() {
         let house = House { own_uid: 998, group: Some(("tempos".into(), None)) };
-        assert!(house.decide(&Caller { uid: 1, gids: vec![0, 1] }, Right::Operator, "Reload").is_err());
+        assert!(
+            house.decide(&Caller { uid: 1, gids: vec![0, 1], pid: None }, Right::Operator, "Reload").is_err()
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tempos_control::{Kind, Node, names};
+use tempos_control::{Kind, Node, Who, names};
 use zbus::Message;
 use zbus::message::Flags;
 use zbus::zvariant::{self, DynamicType, ObjectPath, Value};
@@ -82,12 +82,10 @@ pub async fn answer(call: &Call<'_>) -> Result<Message, Failure> {
     let place = path::place(path).ok_or_else(|| Failure::no_object(path))?;
     let faces = faces_of(&place);
     let (face, method) = find(&faces, interface, member, path)?;
-    if method.right != Right::Anyone {
-        authorize(call, method).await?;
-    }
+    let who = if method.right == Right::Anyone { Who::at("bus") } else { authorize(call, method).await? };
     check_arguments(call.message, face, method)?;
     match face.name {
-        name if name == face::NODE.name => orders::answer(call, method.name).await,
+        name if name == face::NODE.name => orders::answer(call, method.name, who).await,
         name if name == face::PROPERTIES.name => answer_properties(call, &place, path, member).await,
         name if name == face::INTROSPECTABLE.name => answer_introspect(call, &place, &faces, path).await,
         name if name == face::OBJECT_MANAGER.name => answer_managed(call).await,
@@ -135,27 +133,40 @@ pub fn find(
     })
 }
 
-/// Whether the caller may; on the system bus polkit may say yes where user and group say no.
-async fn authorize(call: &Call<'_>, method: &Method) -> Result<(), Failure> {
+/// Whether the caller may; on the system bus polkit may say yes where user and group say no. The answer is who it
+/// is; that somebody was turned away, the node is told.
+async fn authorize(call: &Call<'_>, method: &Method) -> Result<Who, Failure> {
     let house = &call.shared.house;
+    let refused = |who: &Who, sentence: String| {
+        call.shared.turned_away(who, method.name, &sentence);
+        Err(Failure::not_authorized(sentence))
+    };
     match &call.link.side {
         Side::Peer(peer) => {
-            house.decide(&peer.caller, method.right, method.name).map_err(Failure::not_authorized)
+            let who = peer.caller.who("socket", None);
+            match house.decide(&peer.caller, method.right, method.name) {
+                Ok(()) => Ok(who),
+                Err(sentence) => refused(&who, sentence),
+            }
         }
         Side::Bus { .. } => {
             let header = call.message.header();
             let Some(sender) = header.sender() else {
-                return Err(Failure::not_authorized("the bus does not say who calls"));
+                return refused(&Who::at("bus"), String::from("the bus does not say who calls"));
             };
             let bus = &call.link.connection;
-            let caller = caller::of_bus(bus, sender).await.map_err(Failure::not_authorized)?;
-            let Err(sentence) = house.decide(&caller, method.right, method.name) else { return Ok(()) };
+            let caller = match caller::of_bus(bus, sender).await {
+                Ok(caller) => caller,
+                Err(sentence) => return refused(&Who::at("bus"), sentence),
+            };
+            let who = caller.who("bus", Some(sender.as_str()));
+            let Err(sentence) = house.decide(&caller, method.right, method.name) else { return Ok(who) };
             let interactive = call.message.primary_header().flags().contains(Flags::AllowInteractiveAuth);
             let action = polkit_action(method.name);
             if call.shared.polkit && caller::polkit_grants(bus, sender, &action, interactive).await {
-                return Ok(());
+                return Ok(who);
             }
-            Err(Failure::not_authorized(sentence))
+            refused(&who, sentence)
         }
     }
 }

@@ -24,7 +24,8 @@ pub fn of_socket(socket: &tokio::net::UnixStream) -> io::Result<Caller> {
     let credentials = socket.peer_cred()?;
     let mut gids = peer_groups(socket.as_fd())?;
     gids.push(credentials.gid());
-    Ok(Caller { uid: credentials.uid(), gids })
+    let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
+    Ok(Caller { uid: credentials.uid(), gids, pid })
 }
 
 fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
@@ -78,7 +79,8 @@ pub async fn of_bus(bus: &Connection, sender: &str) -> Result<Caller, String> {
         .deserialize()
         .map_err(|e| format!("the bus's answer about {sender} is not readable: {e}"))?;
     let uid = credentials.unix_user_id().ok_or_else(|| format!("the bus knows no user of {sender}"))?;
-    Ok(Caller { uid, gids: credentials.into_unix_group_ids().unwrap_or_default() })
+    let pid = credentials.process_id();
+    Ok(Caller { uid, gids: credentials.into_unix_group_ids().unwrap_or_default(), pid })
 }
 
 /// Whether polkit grants the action to a client of the system bus. `interactive`: it may ask a person.

@@ -149,6 +149,9 @@ pub const CONDITION: [&str; 3] = ["State", "Reason", "Since"];
 /// The node's own properties that tell of a change, beside the three.
 pub const NODE_TOLD: [&str; 3] = ["Degraded", "Generation", "DrainReport"];
 
+/// What a change on terms answers.
+const CHANGED: &[Argument] = &[("report", "s"), ("generation", "t")];
+
 /// `org.tempos.Host1.Node`
 pub static NODE: Face = Face {
     name: "org.tempos.Host1.Node",
@@ -156,6 +159,11 @@ pub static NODE: Face = Face {
         orders("Apply", &[("path", "s")], &[("report", "s")]),
         orders("ApplyText", &[("chunk_name", "s"), ("lua", "s")], &[("report", "s")]),
         orders("Plan", &[("path", "s")], &[("report", "s")]),
+        orders("ApplyWith", &[("path", "s"), ("terms", "a{sv}")], CHANGED),
+        orders("ApplyTextWith", &[("chunk_name", "s"), ("lua", "s"), ("terms", "a{sv}")], CHANGED),
+        orders("Rollback", &[("generation", "t"), ("terms", "a{sv}")], CHANGED),
+        orders("Confirm", &[("generation", "t")], &[]),
+        reads("Generations", &[], &[("generations", "aa{sv}")]),
         orders("Reload", &[], &[]),
         orders("Drain", &[("timeout_ms", "u")], &[]),
         orders(
@@ -172,6 +180,7 @@ pub static NODE: Face = Face {
         Method { name: "LoadPlugin", takes: &[("path", "s")], returns: &[], right: Right::Owner },
         orders("Prewarm", &[("workflow", "s"), ("instances", "u")], &[]),
         reads("Doctor", &[], &[("findings", "a(ssss)")]),
+        orders("Calibrate", &[("time_ms", "u")], &[]),
     ],
     properties: &[
         STATE,
@@ -186,6 +195,12 @@ pub static NODE: Face = Face {
         untold("LockedKiB", Count),
         untold("AbandonedThreads", Count),
         told("DrainReport", Text),
+        untold("Calibration", Text),
+        untold("Calibrating", Text),
+        untold("CalibrationPercent", Count),
+        untold("CalibrationFailure", Text),
+        untold("CalibrationLeftOut", Texts),
+        untold("CostsNs", Latency),
     ],
     signals: &[
         signal("WiringApplied", &[("generation", "t"), ("report", "s")]),

@@ -56,6 +56,7 @@ impl From<Refusal> for Failure {
             RefusalKind::Overloaded => "org.tempos.Host1.Error.Overloaded",
             RefusalKind::NotAuthorized => "org.tempos.Host1.Error.NotAuthorized",
             RefusalKind::ShuttingDown => "org.tempos.Host1.Error.ShuttingDown",
+            RefusalKind::OutOfDate => "org.tempos.Host1.Error.OutOfDate",
             RefusalKind::System => "org.tempos.Host1.Error.System",
             _ => "org.freedesktop.DBus.Error.Failed",
         };

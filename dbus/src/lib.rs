@@ -24,6 +24,7 @@ mod property;
 mod request;
 mod shared;
 mod stub;
+mod terms;
 
 pub use door::{Bus, Door, DoorConfig, DoorError};
 

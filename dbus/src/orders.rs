@@ -3,29 +3,40 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use tempos_control::{Order, Reply, Value as Attribute, Verdict};
+use tempos_control::{Generation, Order, Reply, Value as Attribute, Verdict, Who};
 use zbus::Message;
 use zbus::zvariant::{OwnedFd, Value};
 
 use crate::call::{Call, unreadable};
 use crate::failure::Failure;
 use crate::property::text;
-use crate::request;
+use crate::{request, terms};
 
 /// Carries out a method whose caller and arguments' types were checked.
-pub async fn answer(call: &Call<'_>, method: &str) -> Result<Message, Failure> {
+pub async fn answer(call: &Call<'_>, method: &str, who: Who) -> Result<Message, Failure> {
     if method == "Request" {
         let body = call.message.body();
         let (topic, attributes, payload, timeout_ms): (String, BTreeMap<String, Value<'_>>, &[u8], u32) =
             body.deserialize().map_err(unreadable)?;
         let attributes = attributes.into_iter().map(attribute).collect::<Result<_, _>>()?;
-        return request::answer(call, topic, attributes, payload.to_vec(), timeout_ms).await;
+        return request::answer(call, who, topic, attributes, payload.to_vec(), timeout_ms).await;
+    }
+    if method == "Generations" {
+        // As everybody may ask, it waits with those that read, not with those that give orders.
+        let list = call.shared.read(|node| node.carry_out(Order::Generations)).await??;
+        let Reply::Generations(list) = list else {
+            return Err(Failure::internal("the node's answer to Generations is of another kind"));
+        };
+        return call.reply(&list.iter().map(generation).collect::<Vec<_>>());
     }
     let order = order(call.message, method)?;
-    let reply = call.shared.carry_out(order).await?;
+    let reply = call.shared.carry_out(who, order).await?;
     match (method, reply) {
         ("Apply" | "ApplyText" | "Plan", Reply::Report(report)) => call.reply(&text(&report)),
         ("Apply" | "ApplyText" | "Plan", Reply::Done) => call.reply(&""),
+        ("ApplyWith" | "ApplyTextWith" | "Rollback", Reply::Applied { generation, report }) => {
+            call.reply(&(text(&report), generation))
+        }
         ("Publish", Reply::EventId(id)) => call.reply(&id),
         ("Subscribe", Reply::Subscription(socket)) => call.reply(&OwnedFd::from(socket)),
         ("Doctor", Reply::Findings(findings)) => {
@@ -35,7 +46,9 @@ pub async fn answer(call: &Call<'_>, method: &str) -> Result<Message, Failure> {
                 .collect();
             call.reply(&rows)
         }
-        ("Reload" | "Drain" | "LoadPlugin" | "Prewarm", Reply::Done | Reply::Report(_)) => call.reply(&()),
+        ("Reload" | "Drain" | "LoadPlugin" | "Prewarm" | "Confirm" | "Calibrate", Reply::Done | Reply::Report(_)) => {
+            call.reply(&())
+        }
         (method, _) => Err(Failure::internal(format!("the node's answer to {method} is of another kind"))),
     }
 }
@@ -50,6 +63,23 @@ fn order(message: &Message, method: &str) -> Result<Order, Failure> {
         "ApplyText" => {
             let (chunk_name, lua) = body.deserialize().map_err(unreadable)?;
             Order::ApplyText { chunk_name, lua, dry_run: false }
+        }
+        "ApplyWith" => {
+            let (path, terms): (String, Given<'_>) = body.deserialize().map_err(unreadable)?;
+            on_terms(Order::ApplyPath { path: absolute(path)?, dry_run: false }, terms)?
+        }
+        "ApplyTextWith" => {
+            let (chunk_name, lua, terms): (String, String, Given<'_>) =
+                body.deserialize().map_err(unreadable)?;
+            on_terms(Order::ApplyText { chunk_name, lua, dry_run: false }, terms)?
+        }
+        "Rollback" => {
+            let (number, terms): (u64, Given<'_>) = body.deserialize().map_err(unreadable)?;
+            on_terms(Order::Rollback { to: (number > 0).then_some(number) }, terms)?
+        }
+        "Confirm" => {
+            let number: u64 = body.deserialize().map_err(unreadable)?;
+            Order::Confirm { generation: (number > 0).then_some(number) }
         }
         "Reload" => Order::Reload,
         "Drain" => Order::Drain { timeout_ms: body.deserialize().map_err(unreadable)? },
@@ -66,8 +96,35 @@ fn order(message: &Message, method: &str) -> Result<Order, Failure> {
             Order::Prewarm { workflow, instances }
         }
         "Doctor" => Order::Doctor,
+        "Calibrate" => Order::Calibrate { time_ms: body.deserialize().map_err(unreadable)? },
         other => return Err(Failure::internal(format!("{other} is announced but not served"))),
     })
+}
+
+/// Terms as they are given.
+type Given<'a> = BTreeMap<String, Value<'a>>;
+
+fn on_terms(order: Order, given: Given<'_>) -> Result<Order, Failure> {
+    Ok(Order::Change { order: Box::new(order), terms: terms::read(given)? })
+}
+
+/// A generation as a dictionary, so that what is known of one may grow.
+fn generation(generation: &Generation) -> BTreeMap<&'static str, Value<'static>> {
+    let mut shown = BTreeMap::from([
+        ("number", Value::from(generation.number)),
+        ("at", Value::from(generation.at_us)),
+        ("door", Value::from(text(&generation.who.door))),
+        ("order", Value::from(text(&generation.what))),
+        ("report", Value::from(text(&generation.report))),
+        ("keeping", Value::from(generation.keeping.word())),
+        ("in-force", Value::from(generation.is_in_force)),
+        ("can-return", Value::from(generation.can_return)),
+    ]);
+    let who = &generation.who;
+    shown.extend(who.user.map(|user| ("user", Value::from(user))));
+    shown.extend(who.process.map(|process| ("process", Value::from(process))));
+    shown.extend(who.name.as_deref().map(|name| ("name", Value::from(text(name)))));
+    shown
 }
 
 /// A path that means the same for the caller and the daemon.

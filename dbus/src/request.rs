@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tempos_abi::attributes::{AttributeValue, Attributes};
 use tempos_abi::envelope::Envelope;
-use tempos_control::{Order, Reply, Value as Attribute};
+use tempos_control::{Order, Reply, Value as Attribute, Who};
 use tokio::net::UnixDatagram;
 use zbus::Message;
 
@@ -28,6 +28,7 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 /// Publishes an event and answers with the payload of its reply.
 pub async fn answer(
     call: &Call<'_>,
+    who: Who,
     topic: String,
     mut attributes: Vec<(String, Attribute)>,
     payload: Vec<u8>,
@@ -50,11 +51,12 @@ pub async fn answer(
     // Unique among all who ask this node, whatever else they call their own.
     let id = format!("dbus/{}/{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     attributes.push((CORRELATION_ID.to_owned(), Attribute::Text(id.clone())));
-    let subscription = call.shared.carry_out(Order::Subscribe { topic: reply_to.clone() }).await?;
+    let subscription =
+        call.shared.carry_out(who.clone(), Order::Subscribe { topic: reply_to.clone() }).await?;
     let Reply::Subscription(socket) = subscription else {
         return Err(Failure::internal(String::from("a subscription brought no socket")));
     };
-    call.shared.carry_out(Order::Publish { topic, attributes, payload }).await?;
+    call.shared.carry_out(who, Order::Publish { topic, attributes, payload }).await?;
     let limit = Duration::from_millis(u64::from(timeout_ms));
     match tokio::time::timeout(limit, reply(socket, &id)).await {
         Ok(Ok(payload)) => call.reply(&payload),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tempos_control::object::Figure;
-use tempos_control::{Kind, Node, ObjectState, Order, Reply};
+use tempos_control::{Kind, Node, ObjectState, Order, Reply, Who};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
@@ -60,8 +60,13 @@ impl Shared {
         }
     }
 
-    /// Has the node carry out an order, on a thread that may wait.
-    pub async fn carry_out(&self, order: Order) -> Result<Reply, Failure> {
+    /// Tells the node that a caller was turned away.
+    pub fn turned_away(&self, who: &Who, method: &str, sentence: &str) {
+        self.node.turned_away(who, method, sentence);
+    }
+
+    /// Has the node carry out an order of a caller, on a thread that may wait.
+    pub async fn carry_out(&self, who: Who, order: Order) -> Result<Reply, Failure> {
         let turns = match order {
             Order::Drain { .. } => &self.drains,
             Order::Doctor => &self.doctors,
@@ -75,7 +80,7 @@ impl Shared {
         let node = self.node.clone();
         let done = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            node.carry_out(order)
+            node.carry_out_for(&who, order)
         });
         match done.await {
             Ok(result) => result.map_err(Failure::from),

@@ -184,6 +184,7 @@ pub(crate) fn sorted(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
 fn name_of(source: &Source) -> String {
     match source {
         Source::Text { chunk_name, .. } => crate::sentence::one_line(chunk_name),
+        Source::Scripts(scripts) => scripts.first().map(|script| script.name.clone()).unwrap_or_default(),
         Source::Paths(paths) => {
             let path = paths.first().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
             crate::sentence::one_line(&path)

@@ -28,5 +28,5 @@ mod targets;
 pub use evaluate::{ABANDONED_MAX, Known, Wiring, abandoned, evaluate, evaluate_logged, evaluate_wiring};
 pub use hooks::{Called, HOLD_NS, Happening, Hook, Hooks};
 pub use limits::Limits;
-pub use source::Source;
+pub use source::{Script, Source, read_scripts};
 pub use stubs::{manual, stubs};

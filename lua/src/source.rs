@@ -23,17 +23,29 @@ pub enum Source {
         /// The script.
         lua: String,
     },
+    /// Scripts that were read before, as [`read_scripts`] gives them: the same texts mean the same, whatever has
+    /// become of their files. Modules are still looked for in their folders.
+    Scripts(Vec<Script>),
 }
 
 /// One script, read into memory.
-#[derive(Debug)]
-pub(crate) struct Script {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
     /// The name in mistakes.
     pub name: String,
     /// The folder that holds it, absolute; `None` for a text.
     pub folder: Option<PathBuf>,
     /// Its bytes.
     pub text: Vec<u8>,
+}
+
+/// Reads all scripts of `source` into memory.
+///
+/// # Errors
+/// What cannot be read, and why.
+pub fn read_scripts(source: &Source, limits: &Limits) -> Result<Vec<Script>, Vec<Mistake>> {
+    let (scripts, mistakes) = read(source, limits, &mut Tally::default());
+    if mistakes.is_empty() { Ok(scripts) } else { Err(mistakes) }
 }
 
 /// Counts the files and bytes that were read, against their bounds.
@@ -71,6 +83,16 @@ pub(crate) fn read(source: &Source, limits: &Limits, tally: &mut Tally) -> (Vec<
             match tally.add(lua.len(), limits) {
                 Ok(()) => scripts.push(Script { name, folder: None, text: lua.clone().into_bytes() }),
                 Err(sentence) => mistakes.push(Mistake::new(&Origin::new(name, 0), sentence)),
+            }
+        }
+        Source::Scripts(read) => {
+            for script in read {
+                match tally.add(script.text.len(), limits) {
+                    Ok(()) => scripts.push(script.clone()),
+                    Err(sentence) => {
+                        mistakes.push(Mistake::new(&Origin::new(script.name.clone(), 0), sentence))
+                    }
+                }
             }
         }
         Source::Paths(paths) => {

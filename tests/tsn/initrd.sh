@@ -50,8 +50,10 @@ cp "$busybox" "$root/bin/busybox"
 put "$cache/tools/bin/dash" bin
 ln -s dash "$root/bin/sh"
 put "$cache/tools/bin/ip" sbin
+put "$cache/tools/usr/bin/setfattr" sbin
 for program in temposd temposctl tempos-proc-producer tsn-gates tsn-phases; do put "$programs/$program" t; done
-for plugin in "$programs"/libtempos_adapter_*.so "$programs"/libtempos_queue_*.so; do
+for plugin in "$programs"/libtempos_adapter_*.so "$programs"/libtempos_queue_*.so \
+    "$programs/libtempos_invoker_spawn.so"; do
     [ -e "$plugin" ] && put "$plugin" plugins
 done
 put "$programs/tsn-marks" t

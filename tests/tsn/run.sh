@@ -61,6 +61,7 @@ if [ ! -e "$cache/tools/complete" ]; then
     done
     : >"$cache/tools/complete"
 fi
+[ -e "$cache/tools/usr/bin/setfattr" ] || { unpack libattr1 "$cache/tools" && unpack attr "$cache/tools"; }
 for kernel; do
     [ ! -e "$cache/kernels/$kernel/complete" ] || continue
     say "fetching linux-image-$kernel"
@@ -78,7 +79,7 @@ done
 if [ -z "${PROGRAMS:-}" ]; then
     say "building"
     set_plugins=''
-    for folder in plugins/adapter-* plugins/queue-*; do set_plugins="$set_plugins -p tempos-$(basename "$folder")"; done
+    for folder in plugins/adapter-* plugins/queue-* plugins/invoker-spawn; do set_plugins="$set_plugins -p tempos-$(basename "$folder")"; done
     # shellcheck disable=SC2086 # several flags
     cargo build --quiet --locked -p temposd -p tempos-dbus -p tempos-proc-producer -p tempos-tsn-rig $set_plugins
     PROGRAMS=$target/debug

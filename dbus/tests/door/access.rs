@@ -82,12 +82,17 @@ fn a_stranger_reads_and_is_refused_every_order_with_a_sentence() {
             &["Apply", "s", "/a"][..],
             &["ApplyText", "ss", "a", "b"],
             &["Plan", "s", "/a"],
+            &["ApplyWith", "sa{sv}", "/a", "0"],
+            &["ApplyTextWith", "ssa{sv}", "a", "b", "0"],
+            &["Rollback", "ta{sv}", "0", "0"],
+            &["Confirm", "t", "0"],
             &["Reload"],
             &["Drain", "u", "1"],
             &["Publish", "sa{sv}ay", "press/alarms", "0", "0"],
             &["Subscribe", "s", "press/alarms"],
             &["LoadPlugin", "s", "/a.so"],
             &["Prewarm", "su", "detect", "1"],
+            &["Calibrate", "u", "1000"],
         ] {
             let call: Vec<_> =
                 ["call", "org.tempos.Host1", ROOT, NODE].into_iter().chain(order.iter().copied()).collect();
@@ -96,6 +101,11 @@ fn a_stranger_reads_and_is_refused_every_order_with_a_sentence() {
             let said = String::from_utf8(output.stderr).unwrap();
             let sentence = format!("user 65534 may not call {}: only root", order[0]);
             assert!(said.contains(&sentence), "{side:?}: {said}");
+            // The node is told, for its account: who, from where, what.
+            let told = scene.node.turned_away.lock().unwrap().pop().unwrap_or_default();
+            let door = if side == Side::Peer { "socket" } else { "bus" };
+            assert!(told.starts_with("user 65534, process "), "{told}");
+            assert!(told.contains(&format!("{door}: {}: user 65534 may not", order[0])), "{told}");
         }
         assert_eq!(scene.node.take_orders(), [""; 0], "nothing reached the node");
     }
@@ -118,6 +128,8 @@ fn a_member_of_the_group_gives_orders_but_loads_no_plugin() {
         };
         let reload = call(&["Reload"]);
         assert!(reload.status.success(), "{side:?} {name}: {reload:?}");
+        let who = scene.node.callers.lock().unwrap().pop().expect("the node knows who gave the order");
+        assert_eq!((who.user, who.process.is_some()), (Some(65534), true), "{side:?}: {who}");
         let load = call(&["LoadPlugin", "s", "/a.so"]);
         let said = String::from_utf8(load.stderr).unwrap();
         assert!(said.contains("only root and the daemon's user may"), "{side:?}: {said}");

@@ -88,6 +88,7 @@ fn every_method_becomes_its_order() {
             ),
             (&["LoadPlugin", "s", "/a.so"], "", "LoadPlugin { path: \"/a.so\" }"),
             (&["Prewarm", "su", "detect", "3"], "", "Prewarm { workflow: \"detect\", instances: 3 }"),
+            (&["Calibrate", "u", "5000"], "", "Calibrate { time_ms: 5000 }"),
         ] {
             let call: Vec<&str> = ["call", "org.tempos.Host1", ROOT, NODE]
                 .into_iter()
@@ -98,6 +99,47 @@ fn every_method_becomes_its_order() {
         }
         let findings = scene.busctl_says(side, &["call", "org.tempos.Host1", ROOT, NODE, "Doctor"]);
         assert!(findings.starts_with("a(ssss) 2 \"locked memory\" \"good\""), "{findings}");
+    }
+}
+
+#[test]
+fn a_change_may_be_made_on_terms_and_answers_with_its_generation() {
+    let scene = Scene::new();
+    for side in SIDES {
+        scene.node.take_orders();
+        let terms = |first: &str| {
+            format!(
+                "Change {{ order: {first}, terms: Terms {{ until_restart: true, probe_ns: Some(2000000000), \
+                 confirm: false, only_if: Some(4) }} }}"
+            )
+        };
+        let path = "ApplyPath { path: \"/etc/w\", dry_run: false }";
+        let given = ["3", "until-restart", "b", "true", "probe-ms", "t", "2000", "if-generation", "u", "4"];
+        let call = ["call", "org.tempos.Host1", ROOT, NODE, "ApplyWith", "sa{sv}", "/etc/w"];
+        let call: Vec<&str> = call.into_iter().chain(given).collect();
+        assert_eq!(scene.busctl_says(side, &call).trim(), "st \"added topic a\" 5", "{side:?}");
+        assert_eq!(scene.node.take_orders(), [terms(path), path.to_owned()], "{side:?}");
+        let text = ["call", "org.tempos.Host1", ROOT, NODE, "ApplyTextWith", "ssa{sv}", "one", "two", "0"];
+        assert_eq!(scene.busctl_says(side, &text).trim(), "st \"added topic from one\" 5", "{side:?}");
+        let back = ["call", "org.tempos.Host1", ROOT, NODE, "Rollback", "ta{sv}", "0", "0"];
+        assert!(scene.busctl_says(side, &back).contains("goes\" 5"), "{side:?}");
+        assert!(scene.node.take_orders().contains(&String::from("Rollback { to: None }")));
+        let listed = scene.busctl_says(side, &["call", "org.tempos.Host1", ROOT, NODE, "Generations"]);
+        assert!(
+            listed.starts_with("aa{sv} 2 ") && listed.contains("\"keeping\" s \"until restart\""),
+            "{listed}"
+        );
+        let client = scene.client(side);
+        let terms = |key: &'static str, value: u64| ("/a", HashMap::from([(key, Value::from(value))]));
+        let (name, said) = refused(&scene, &client, ROOT, NODE, "ApplyWith", &terms("if-generation", 3));
+        assert_eq!(name, "org.tempos.Host1.Error.OutOfDate", "{said}");
+        let (name, said) = refused(&scene, &client, ROOT, NODE, "ApplyWith", &terms("probe", 3));
+        assert_eq!(name, "org.freedesktop.DBus.Error.InvalidArgs", "{said}");
+        let (name, said) = refused(&scene, &client, ROOT, NODE, "Confirm", &0u64);
+        assert_eq!(
+            (name.as_str(), said.as_str()),
+            ("org.tempos.Host1.Error.NoSuchObject", "no generation is on probe")
+        );
     }
 }
 

@@ -54,6 +54,30 @@ fn status_shows_the_node_and_says_in_its_code_whether_it_is_well() {
 }
 
 #[test]
+fn generations_are_a_table_and_rolled_back_to() {
+    let scene = Scene::new();
+    for side in SIDES {
+        let (said, _) = scene.ctl_says(side, &["generations"], 0);
+        let lines: Vec<_> = said.lines().collect();
+        assert!(lines[0].starts_with("NUMBER") && lines.len() == 3, "{said}");
+        assert!(lines[1].contains("\"a\" is new (and 1 more)") && lines[1].contains("files"), "{said}");
+        assert!(
+            lines[2].contains("user 1000, socket") && lines[2].contains("until restart, in force"),
+            "{said}"
+        );
+        let (json, _) = scene.ctl_says(side, &["generations", "--json"], 0);
+        assert!(json.contains("\"in_force\": true") && json.contains("\"process\": 77"), "{json}");
+        assert_eq!(scene.ctl_says(side, &["rollback"], 0).0, "- topic \"b\" goes\n");
+        let (_, said) = scene.ctl_says(side, &["rollback", "99"], 66);
+        assert!(said.contains("there is no generation 99; those that are kept: 3, 4"), "{said}");
+        scene.ctl_says(side, &["rollback", "0"], 64);
+        scene.ctl_says(side, &["rollback", "--if-generation", "3"], 75);
+        scene.ctl_says(side, &["rollback", "--confirm"], 64);
+        scene.ctl_says(side, &["confirm"], 66);
+    }
+}
+
+#[test]
 fn the_lists_are_tables_and_json() {
     let scene = Scene::new();
     for side in SIDES {

@@ -11,8 +11,8 @@ use tempos_abi::envelope::{ENVELOPE_BYTES_MAX, Envelope};
 use tempos_abi::level::QosLevel;
 use tempos_control::object::Figure;
 use tempos_control::{
-    Condition, Figures, Finding, Kind, Mistake, Node, Notice, ObjectState, Order, Origin, Refusal,
-    RefusalKind, Reply, Verdict,
+    Condition, Figures, Finding, Generation, Keeping, Kind, Mistake, Node, Notice, ObjectState, Order,
+    Origin, Refusal, RefusalKind, Reply, Verdict, Who,
 };
 
 #[derive(Default)]
@@ -20,6 +20,8 @@ pub struct FakeNode {
     objects: Mutex<BTreeMap<(Kind, String), ObjectState>>,
     listeners: Mutex<Vec<SyncSender<Notice>>>,
     orders: Mutex<Vec<String>>,
+    pub callers: Mutex<Vec<Who>>,
+    pub turned_away: Mutex<Vec<String>>,
     subscribers: Mutex<Vec<Socket>>,
     held: Mutex<usize>,
     free: Condvar,
@@ -162,6 +164,15 @@ impl FakeNode {
 }
 
 impl Node for FakeNode {
+    fn carry_out_for(&self, who: &Who, order: Order) -> Result<Reply, Refusal> {
+        self.callers.lock().unwrap().push(who.clone());
+        self.carry_out(order)
+    }
+
+    fn turned_away(&self, who: &Who, what: &str, why: &str) {
+        self.turned_away.lock().unwrap().push(format!("{who}: {what}: {why}"));
+    }
+
     fn carry_out(&self, order: Order) -> Result<Reply, Refusal> {
         let refuse = |kind, sentence: &str| Err(Refusal::new(kind, sentence));
         self.orders.lock().unwrap().push(format!("{order:?}"));
@@ -184,6 +195,42 @@ impl Node for FakeNode {
                 Ok(Reply::Report(format!("added topic from {chunk_name}")))
             }
             Order::Reload => Ok(Reply::Done),
+            Order::Change { terms, .. } if terms.only_if.is_some_and(|wanted| wanted != 4) => {
+                refuse(RefusalKind::OutOfDate, "it was meant for another generation, and 4 is in force")
+            }
+            Order::Change { order, .. } => {
+                let Reply::Report(report) = self.carry_out(*order)? else {
+                    return refuse(RefusalKind::System, "no report");
+                };
+                Ok(Reply::Applied { generation: 5, report })
+            }
+            Order::Rollback { to: Some(99) } => {
+                refuse(RefusalKind::NoSuchObject, "there is no generation 99; those that are kept: 3, 4")
+            }
+            Order::Rollback { .. } => Ok(Reply::Report("- topic \"b\" goes".into())),
+            Order::Confirm { .. } => refuse(RefusalKind::NoSuchObject, "no generation is on probe"),
+            Order::Generations => Ok(Reply::Generations(vec![
+                Generation {
+                    number: 3,
+                    at_us: 1_700_000_000_000_000,
+                    who: Who::at("files"),
+                    what: "start".into(),
+                    report: "+ topic \"a\" is new\n+ topic \"b\" is new".into(),
+                    keeping: Keeping::Kept,
+                    is_in_force: false,
+                    can_return: true,
+                },
+                Generation {
+                    number: 4,
+                    at_us: 1_700_000_001_000_000,
+                    who: Who { user: Some(1000), process: Some(77), ..Who::at("socket") },
+                    what: "apply /w.lua".into(),
+                    report: "~ topic \"a\": level best-effort → strict".into(),
+                    keeping: Keeping::UntilRestart,
+                    is_in_force: true,
+                    can_return: true,
+                },
+            ])),
             Order::Drain { timeout_ms } => {
                 self.change(Kind::Node, "", |state| {
                     state.condition.state = "draining".into();
@@ -217,7 +264,7 @@ impl Node for FakeNode {
             Order::LoadPlugin { path } if path.ends_with("bad.so") => {
                 refuse(RefusalKind::PluginRejected, "bad.so: it has no root module")
             }
-            Order::LoadPlugin { .. } | Order::Prewarm { .. } => Ok(Reply::Done),
+            Order::LoadPlugin { .. } | Order::Prewarm { .. } | Order::Calibrate { .. } => Ok(Reply::Done),
             Order::Doctor => Ok(Reply::Findings(vec![
                 Finding {
                     check: "locked memory".into(),

@@ -3,10 +3,13 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
+use crate::generation::{Generation, Terms};
 use crate::{LevelSpec, TopicSpec, Value, WorkflowSpec};
 
 /// One statement about the wiring. A list of them is checked and applied as one transaction.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Command {
     /// Declares a level, or changes the one of that name.
@@ -87,6 +90,56 @@ pub enum Order {
     },
     /// Looks at what the system grants to real-time threads, and at what it costs where it does not.
     Doctor,
+    /// An `Apply`, `ApplyPath`, `ApplyText`, `Reload` or `Rollback` on other terms than the usual.
+    Change {
+        /// The order.
+        order: Box<Order>,
+        /// The terms.
+        terms: Terms,
+    },
+    /// Brings the wiring of an earlier generation back into force, as a new generation.
+    Rollback {
+        /// Its number; `None`: the one before the one in force.
+        to: Option<u64>,
+    },
+    /// Says that the generation on probe is to stay.
+    Confirm {
+        /// Its number; `None`: whichever is on probe.
+        generation: Option<u64>,
+    },
+    /// Lists the generations, the oldest first.
+    Generations,
+    /// Begins to measure what hops cost on this machine; grants rest on it once it is done.
+    Calibrate {
+        /// About how long to measure; 0 leaves that to the node.
+        time_ms: u32,
+    },
+}
+
+impl Order {
+    /// What is ordered, in a few words, where it changes the node; `None` for what only asks or concerns single
+    /// events.
+    pub fn change(&self) -> Option<String> {
+        Some(match self {
+            Order::ApplyPath { path, dry_run: false } => format!("apply {}", path.display()),
+            Order::ApplyText { chunk_name, dry_run: false, .. } => format!("apply script {chunk_name:?}"),
+            Order::Apply { commands, whole: false, dry_run: false } => {
+                format!("change by {} commands", commands.len())
+            }
+            Order::Apply { dry_run: false, .. } => String::from("apply commands"),
+            Order::Reload => String::from("reload"),
+            Order::Drain { timeout_ms } => format!("drain within {timeout_ms} ms"),
+            Order::LoadPlugin { path } => format!("load plugin {}", path.display()),
+            Order::Prewarm { workflow, instances } => format!("warm {workflow:?} to {instances}"),
+            Order::Calibrate { .. } => String::from("calibrate"),
+            Order::Change { order, .. } => order.change()?,
+            Order::Rollback { to: None } => String::from("rollback"),
+            Order::Rollback { to: Some(to) } => format!("rollback to {to}"),
+            Order::Confirm { generation: None } => String::from("confirm"),
+            Order::Confirm { generation: Some(number) } => format!("confirm {number}"),
+            _ => return None,
+        })
+    }
 }
 
 /// How a finding of the preflight weighs.
@@ -125,6 +178,15 @@ pub enum Reply {
     Subscription(OwnedFd),
     /// The findings of the preflight.
     Findings(Vec<Finding>),
+    /// The generations, the oldest first.
+    Generations(Vec<Generation>),
+    /// What changed, and the generation in force: the answer to a change on terms.
+    Applied {
+        /// The generation.
+        generation: u64,
+        /// What changed, one line each.
+        report: String,
+    },
     /// Done, with nothing to tell.
     Done,
 }

@@ -1,5 +1,7 @@
 //! A QoS level as it is requested: a named lane through the node.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Origin, Value};
 
 /// The name of the level that is served before every other.
@@ -10,7 +12,7 @@ pub const BEST_EFFORT: &str = "best-effort";
 pub const LEVELS_MAX: usize = 16;
 
 /// How the operating system is to schedule the threads of a lane.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scheduler {
     /// SCHED_OTHER with a nice value of -20 to 19.
     Other {
@@ -39,7 +41,8 @@ pub enum Scheduler {
 }
 
 /// What happens to an event that finds its queue full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum FullQueue {
     /// The lane stops reading its channels until there is room: senders feel it where the protocol lets them.
     Block,
@@ -50,7 +53,7 @@ pub enum FullQueue {
 }
 
 /// The queue of a level.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QueueSettings {
     /// The queue policy plugin: `fifo`, `priority`, `edf`, `drr`, `newest`, or another that is loaded.
     pub policy: String,
@@ -67,7 +70,7 @@ pub struct QueueSettings {
 }
 
 /// What the adapters are to ask of the network for this level.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkMarks {
     /// SO_PRIORITY (socket(7)); above 6 needs CAP_NET_ADMIN.
     pub socket_priority: Option<u32>,
@@ -78,7 +81,7 @@ pub struct NetworkMarks {
 }
 
 /// How many events of a level may leave its queue in a second, and how many are to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateBounds {
     /// Fewer than these while events wait degrade the level, with a sentence; `None`: nothing is promised.
     pub min: Option<u32>,
@@ -87,7 +90,7 @@ pub struct RateBounds {
 }
 
 /// A level as requested.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LevelSpec {
     /// Its name.
     pub name: String,

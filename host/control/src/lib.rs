@@ -5,6 +5,8 @@
 //! This room does no I/O, knows no plugin, and never asks who is calling.
 
 pub mod command;
+mod exact;
+pub mod generation;
 pub mod grant;
 pub mod level;
 pub mod mistake;
@@ -17,9 +19,11 @@ pub mod schema;
 pub mod topic;
 pub mod units;
 pub mod value;
+pub mod who;
 pub mod workflow;
 
 pub use command::{Command, Finding, Order, Reply, Verdict};
+pub use generation::{Generation, Keeping, Terms};
 pub use grant::{Answer, Grade, Grant, HopGrant};
 pub use level::{FullQueue, LevelSpec, NetworkMarks, QueueSettings, RateBounds, Scheduler};
 pub use mistake::{Mistake, Origin, Refusal, RefusalKind};
@@ -31,4 +35,5 @@ pub use topic::{
     ChannelSpec, EndpointSpec, EventFormat, GroupSpec, LevelRule, Matcher, OverRate, Pick, TopicSpec,
 };
 pub use value::Value;
+pub use who::Who;
 pub use workflow::{CallSpec, CanarySpec, RetrySpec, WorkflowSpec};

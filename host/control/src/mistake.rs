@@ -3,10 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// Where something was declared, so that a mistake found later still names its line.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Origin {
     /// The script, file or call: `/etc/tempos/wiring.d/10-line.lua`, `node.toml`, `D-Bus call`.
+    #[serde(with = "crate::exact::shared_text")]
     pub file: Arc<str>,
     /// The line in it, counted from 1; 0 where there is none.
     pub line: u32,
@@ -81,6 +84,8 @@ pub enum RefusalKind {
     ShuttingDown,
     /// The operating system refused something that the order needs.
     System,
+    /// Another generation is in force than the one that the order was meant for.
+    OutOfDate,
 }
 
 impl Refusal {

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::Receiver;
 
-use crate::{Kind, Notice, ObjectState, Order, Refusal, Reply};
+use crate::{Kind, Notice, ObjectState, Order, Refusal, Reply, Who};
 
 /// What a door may ask of a node. Calls block, for a bounded time: a door on an async runtime makes
 /// them on a thread that may wait.
@@ -12,6 +12,20 @@ pub trait Node: Send + Sync + 'static {
     /// # Errors
     /// The refusal; nothing changed.
     fn carry_out(&self, order: Order) -> Result<Reply, Refusal>;
+
+    /// The same, with who gives it: a door that knows calls this, so that the node can keep account of changes.
+    ///
+    /// # Errors
+    /// As [`carry_out`](Node::carry_out).
+    fn carry_out_for(&self, who: &Who, order: Order) -> Result<Reply, Refusal> {
+        let _ = who;
+        self.carry_out(order)
+    }
+
+    /// A door has turned a caller away before any order: `what` was asked for, `why` it was not given.
+    fn turned_away(&self, who: &Who, what: &str, why: &str) {
+        let _ = (who, what, why);
+    }
 
     /// The state of one object, or of the node itself (`Kind::Node`, any name), read now.
     fn observe(&self, kind: Kind, name: &str) -> Option<ObjectState>;

@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 
+use serde::{Deserialize, Serialize};
+
 use crate::units::show_ns;
 
 /// The most topics and workflows of a node that may ask in these terms: each is weighed against all others.
 pub const REQUESTS_MAX: usize = 1024;
 
 /// How often an event comes, held as events in an hour so that whole rates of any unit stay whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Rate {
     /// Events in an hour, at least 1.
     pub per_hour: u64,
@@ -39,7 +41,8 @@ impl Rate {
 }
 
 /// What is to hold of an event on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Delivery {
     /// It comes once or not at all.
     AtMostOnce,
@@ -71,7 +74,8 @@ impl Delivery {
 }
 
 /// What happens where a request cannot be met.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OnUnmet {
     /// The wiring is refused; the old one goes on.
     #[default]
@@ -81,7 +85,7 @@ pub enum OnUnmet {
 }
 
 /// What the controller may choose to meet a request. An empty list allows everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allowed {
     /// Levels.
     pub levels: Vec<String>,
@@ -94,7 +98,7 @@ pub struct Allowed {
 }
 
 /// What is asked for. What is `None` is not asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QosRequest {
     /// 99 of 100 events are to be through within this.
     pub latency_p99_ns: Option<u64>,

@@ -1,9 +1,12 @@
 //! A topic as it is requested: ingress channels, a queue, egress channels (the paper's T).
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Origin, QosRequest, Value};
 
 /// How an event is laid out on the wire of a channel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum EventFormat {
     /// The bytes of a frame are the event's payload, nothing else.
     #[default]
@@ -13,7 +16,7 @@ pub enum EventFormat {
 }
 
 /// One channel: an adapter and what it is told.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChannelSpec {
     /// Its name; where the user gave none, `TOPIC/in/1` or `TOPIC/GROUP/1`, counted from 1.
     pub name: String,
@@ -33,7 +36,8 @@ pub struct ChannelSpec {
 }
 
 /// What an ingress channel does with an event whose source is over its rate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OverRate {
     /// It is read later: senders feel it where the protocol lets them.
     #[default]
@@ -43,7 +47,7 @@ pub enum OverRate {
 }
 
 /// What an ingress channel lets in: the bounds of one source.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointSpec {
     /// The highest level that its senders may ask for, by an attribute `qos` or by a rule of the topic;
     /// `None`: none above the endpoint's own.
@@ -68,7 +72,7 @@ pub struct EndpointSpec {
 }
 
 /// What an attribute is compared with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Matcher {
     /// It is this text; a `*` at either end stands for anything.
@@ -83,7 +87,7 @@ pub enum Matcher {
 }
 
 /// A rule: events whose attributes match go at a level.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LevelRule {
     /// Attributes and what they are compared with; all must match.
     pub matches: Vec<(String, Matcher)>,
@@ -97,7 +101,8 @@ pub const RULES_MAX: usize = 64;
 pub const MATCHES_MAX: usize = 8;
 
 /// How a subscription group chooses the member that gets an event.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Pick {
     /// Each member in turn.
     #[default]
@@ -111,7 +116,7 @@ pub enum Pick {
 }
 
 /// A subscription group: each event goes to one of its members.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupSpec {
     /// Its name, unique within the topic.
     pub name: String,
@@ -129,7 +134,7 @@ pub struct GroupSpec {
 pub const STALL_NS: u64 = 1_000_000_000;
 
 /// A topic as requested.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TopicSpec {
     /// Its name.
     pub name: String,

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// What a user wrote for an option of an adapter, a queue policy or an invocation method.
 ///
 /// Durations and sizes stay text here ("2ms", "16MiB"): the option table of the plugin says which
 /// unit is meant, and only the engine has read it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Value {
     /// `true` or `false`.
@@ -14,7 +16,7 @@ pub enum Value {
     /// A whole number.
     Integer(i64),
     /// A number with a fraction.
-    Number(f64),
+    Number(#[serde(with = "crate::exact::number")] f64),
     /// A text, which may carry a unit.
     Text(String),
     /// A list, of values of one kind.

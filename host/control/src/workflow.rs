@@ -1,5 +1,7 @@
 //! A workflow as it is requested: topic → function → topic.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Origin, QosRequest, Value, names};
 
 /// The most branches of a workflow.
@@ -19,7 +21,7 @@ pub const RETRY_OUTCOMES: &[&str] =
 pub const RETRY_DEFAULT: &[&str] = &["failed", "crashed", "not-started"];
 
 /// Which events are tried again, how often, and after what pause.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetrySpec {
     /// How often an event is tried again, 1 to 16.
     pub times: u8,
@@ -32,7 +34,7 @@ pub struct RetrySpec {
 }
 
 /// Other code beside a function's own, for a share of its events.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CanarySpec {
     /// Its file, absolute.
     pub file: String,
@@ -41,7 +43,7 @@ pub struct CanarySpec {
 }
 
 /// The function of a workflow and how it is invoked.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CallSpec {
     /// The invocation method plugin: `dlf`, `wasm`, `spawn`, `container`.
     pub method: String,
@@ -77,7 +79,7 @@ pub struct CallSpec {
 }
 
 /// A workflow as requested.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkflowSpec {
     /// Its name.
     pub name: String,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempos_abi::host::LogLevel;
-use tempos_control::{Kind, Node, Order, Reply};
+use tempos_control::{Kind, Node, Order, Reply, Who};
 use tempos_dbus::{Door, DoorConfig};
 use tempos_engine::{Engine, EngineConfig};
 use tokio::runtime::{Builder, Runtime};
@@ -109,7 +109,7 @@ impl Running {
         // The door opens while the wiring is read: the bus may be slow to answer.
         let reading = spawn_blocking({
             let node = node.clone();
-            move || node.reload()
+            move || node.begin()
         });
         let config = DoorConfig {
             bus: file.bus.clone(),
@@ -180,7 +180,9 @@ impl Running {
         notify::reloading();
         let node = self.node.clone();
         // Mistakes have been logged and announced by the node.
-        if let Ok(Ok(Reply::Report(report))) = spawn_blocking(move || node.reload()).await {
+        if let Ok(Ok(Reply::Report(report))) =
+            spawn_blocking(move || node.reload(&Who::at("signal"), "reload")).await
+        {
             self.log.say(LogLevel::INFO, "wiring", &report);
         }
         heap::trim();
@@ -225,7 +227,7 @@ fn watch(file: &NodeFile, node: &Arc<HostNode>, scripts: Scripts, log: &Log) -> 
     let watched = node.clone();
     let said = log.clone();
     let changed = move || {
-        if let Ok(Reply::Report(report)) = watched.reload() {
+        if let Ok(Reply::Report(report)) = watched.reload(&Who::at("files"), "reload") {
             said.say(LogLevel::INFO, "wiring", &report);
         }
         heap::trim();

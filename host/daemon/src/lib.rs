@@ -6,11 +6,14 @@
 //! nothing in it runs on an event's road. Nobody depends on it: it is a library only so that its tests
 //! reach the node file's reader.
 
+pub mod calibration;
+mod changes;
 pub mod check;
 pub mod clock_watch;
 pub mod config;
 pub mod daemon;
 pub mod exit;
+mod generations;
 pub mod happenings;
 pub mod heap;
 pub mod hooks;
@@ -21,6 +24,8 @@ pub mod lock;
 pub mod log;
 pub mod notify;
 pub mod options;
+mod probe;
 pub mod signals;
 pub mod turn;
+mod wanted;
 pub mod wiring_watch;

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use inotify::{EventMask, Inotify, WatchMask};
+use sha2::{Digest as _, Sha256};
 
 /// The most folders that are watched, and how deep below a wiring folder modules may lie.
 const FOLDERS_MAX: usize = 256;
@@ -78,6 +79,21 @@ impl Scripts {
             }
         }
         scripts
+    }
+
+    /// The checksum of their names and contents: the same for the same scripts, whenever they were saved.
+    pub fn fingerprint(&self) -> String {
+        let mut digest = Sha256::new();
+        for path in self.0.keys() {
+            let name = path.as_os_str().as_encoded_bytes();
+            // What cannot be read has no contents; that it cannot be is noticed elsewhere.
+            let text = std::fs::read(path).unwrap_or_default();
+            for part in [name, &text] {
+                digest.update((part.len() as u64).to_le_bytes());
+                digest.update(part);
+            }
+        }
+        crate::generations::record::hex(&digest.finalize())
     }
 
     fn add_folder(&mut self, folder: &Path) {

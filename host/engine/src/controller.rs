@@ -7,9 +7,9 @@ mod enforcement;
 mod folders;
 mod granting;
 mod retirement;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use tempos_control::{Mistake, Notice, Order, Refusal, RefusalKind, Reply, Schedu
 use self::enforcement::Drafted;
 use self::retirement::Retired;
 use crate::engine::EngineConfig;
+use crate::grants::costs::Costs;
 use crate::heirs::Heirs;
 use crate::herald::Herald;
 use crate::lane::handle::Lane;
@@ -48,6 +49,8 @@ pub enum Call {
     Order(Ask),
     /// The plugin folders changed.
     Folders(FolderChange),
+    /// Other figures of what hops cost.
+    Costs(Costs),
     /// The engine stops.
     Stop,
 }
@@ -106,6 +109,10 @@ pub struct Controller {
     pub(crate) passed: BTreeMap<String, u64>,
     /// What each topic and workflow gets for what it asks.
     grants: Arc<crate::grants::Settled>,
+    /// What hops cost.
+    costs: Costs,
+    /// Whether grants are kept.
+    watch: watching::Watch,
     last_told: Instant,
     pulse: u64,
     quiet: u32,
@@ -122,16 +129,7 @@ impl Controller {
         herald: Arc<Herald>,
         supervisor: Arc<Supervisor>,
     ) -> Result<Self, Refusal> {
-        let registry = Registry::new(
-            crate::plugin::PluginConfig {
-                folders: config.plugin_folders.clone(),
-                stage_folder: stage_folder(&config),
-                probe_command: config.probe_command.clone(),
-                probe_timeout: Duration::from_secs(2),
-                trusted_uid: rustix::process::geteuid().as_raw(),
-            },
-            Arc::clone(&config.log),
-        )?;
+        let registry = Registry::new(config.plugin_config(), Arc::clone(&config.log))?;
         let base = Wiring::new(&config.levels);
         let mut controller = Controller {
             registry,
@@ -153,6 +151,8 @@ impl Controller {
             slow: BTreeMap::new(),
             passed: BTreeMap::new(),
             grants: granting::none(),
+            costs: Costs::stated(),
+            watch: watching::Watch::default(),
             last_told: Instant::now(),
             pulse: 0,
             quiet: 0,
@@ -194,6 +194,7 @@ impl Controller {
                     let _ = ask.answer.try_send(reply);
                 }
                 Ok(Call::Folders(change)) => self.folders_changed(change),
+                Ok(Call::Costs(costs)) => self.take_costs(costs),
                 Ok(Call::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -265,10 +266,11 @@ impl Controller {
             said.push('\n');
             said.push_str(&note);
         }
-        let generation = self.model.change(|picture| {
-            picture.generation += 1;
-            picture.generation
-        });
+        // The same wiring once more is no other generation.
+        let generation = match lines.is_empty() {
+            true => self.model.read(|picture| picture.generation),
+            false => self.model.count_generation(),
+        };
         self.herald.tell(Notice::WiringApplied { generation, report: said.clone() });
         Ok(Reply::Report(said))
     }
@@ -293,6 +295,7 @@ impl Controller {
         self.close_retired();
         self.finish_removals();
         self.drop_dead_taps();
+        self.look_at_grants();
         let elapsed = self.last_told.elapsed();
         if elapsed >= Duration::from_secs(1) {
             self.last_told = Instant::now();
@@ -326,15 +329,6 @@ impl Controller {
             }
         }
         self.close_retired();
-    }
-}
-
-/// Where private copies of plugins are kept: under the run folder, or, where that is mounted noexec as
-/// systemd does it, under the state folder.
-fn stage_folder(config: &EngineConfig) -> PathBuf {
-    match crate::plugin::stage::runs_code(&config.run_dir) {
-        Ok(false) => config.state_dir.join("staged"),
-        _ => config.run_dir.join("plugins"),
     }
 }
 

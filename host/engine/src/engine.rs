@@ -10,10 +10,11 @@ use std::time::Duration;
 use tempos_control::{Kind, LevelSpec, Notice, ObjectState, Order, Refusal, RefusalKind, Reply, Scheduler};
 
 use crate::controller::{Ask, Call, Controller};
+use crate::grants::costs::Costs;
 use crate::herald::Herald;
 use crate::lane::supervisor::Supervisor;
 use crate::model::Model;
-use crate::plugin::{LogFn, Watcher};
+use crate::plugin::{LogFn, PluginConfig, Watcher};
 use crate::system::scheduling::{self, PRIORITY_MAX, ThreadId};
 
 /// Orders that wait for the controller.
@@ -42,6 +43,28 @@ pub struct EngineConfig {
     pub probe_command: Option<Vec<OsString>>,
     /// The node's log.
     pub log: LogFn,
+}
+
+impl EngineConfig {
+    /// What the plugins' room is told.
+    pub(crate) fn plugin_config(&self) -> PluginConfig {
+        PluginConfig {
+            folders: self.plugin_folders.clone(),
+            stage_folder: self.stage_folder(),
+            probe_command: self.probe_command.clone(),
+            probe_timeout: Duration::from_secs(2),
+            trusted_uid: rustix::process::geteuid().as_raw(),
+        }
+    }
+
+    /// Where private copies of plugins are kept: under the run folder, or, where that is mounted noexec as
+    /// systemd does it, under the state folder.
+    fn stage_folder(&self) -> PathBuf {
+        match crate::plugin::stage::runs_code(&self.run_dir) {
+            Ok(false) => self.state_dir.join("staged"),
+            _ => self.run_dir.join("plugins"),
+        }
+    }
 }
 
 /// A running node without doors.
@@ -138,6 +161,13 @@ impl Engine {
         })
     }
 
+    /// What hops cost, as grants are to count it from now on. Nothing that runs is changed; what each request gets
+    /// is reckoned anew.
+    pub fn set_costs(&self, costs: Costs) {
+        // The engine stops where nobody takes it.
+        let _ = self.calls.send(Call::Costs(costs));
+    }
+
     /// One object, read now.
     pub fn observe(&self, kind: Kind, name: &str) -> Option<ObjectState> {
         self.model.observe(kind, name)
@@ -151,6 +181,21 @@ impl Engine {
     /// What happens from now on.
     pub fn notices(&self) -> Receiver<Notice> {
         self.herald.listen()
+    }
+
+    /// The generation of the wiring in force: a wiring that differs from the one before has the next number.
+    pub fn generation(&self) -> u64 {
+        self.model.read(|picture| picture.generation)
+    }
+
+    /// Gives the wiring in force the next number although nothing of it changed that the engine knows: its hooks did.
+    pub fn count_generation(&self) -> u64 {
+        self.model.count_generation()
+    }
+
+    /// The next wiring that differs from the one in force gets that number.
+    pub fn set_next_generation(&self, number: u64) {
+        self.model.set_next_generation(number);
     }
 
     /// The adapters that channels can be opened with.

@@ -96,6 +96,8 @@ pub struct Model {
     degraded: RwLock<BTreeMap<String, String>>,
     drain_report: RwLock<String>,
     abandoned: std::sync::atomic::AtomicU64,
+    /// The number of the wiring that comes next.
+    next_generation: std::sync::atomic::AtomicU64,
 }
 
 impl Model {
@@ -110,6 +112,7 @@ impl Model {
             degraded: RwLock::default(),
             drain_report: RwLock::default(),
             abandoned: std::sync::atomic::AtomicU64::new(0),
+            next_generation: std::sync::atomic::AtomicU64::new(1),
         }
     }
 
@@ -171,6 +174,18 @@ impl Model {
     /// Says what a drain came to.
     pub fn set_drain_report(&self, report: &str) {
         *self.drain_report.write().unwrap_or_else(PoisonError::into_inner) = report.to_owned();
+    }
+
+    /// Another wiring is in force: gives it the next number.
+    pub fn count_generation(&self) -> u64 {
+        let number = self.next_generation.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.change(|picture| picture.generation = number);
+        number
+    }
+
+    /// The next wiring gets that number.
+    pub fn set_next_generation(&self, number: u64) {
+        self.next_generation.store(number, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Says how many threads did not come back from a plugin.

@@ -4,6 +4,7 @@
 
 mod asked;
 mod chains;
+mod difference;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -300,21 +301,6 @@ impl Wiring {
         }
         levels
     }
-
-    /// What changes from this wiring to `next`, one line each, as a person would say it.
-    pub fn difference(&self, next: &Wiring) -> Vec<String> {
-        let mut lines = Vec::new();
-        differ(
-            "level",
-            &self.levels,
-            &next.levels,
-            |a, b| LevelSpec { origin: a.origin.clone(), ..b.clone() } == *a,
-            &mut lines,
-        );
-        differ("topic", &self.topics, &next.topics, same_topic, &mut lines);
-        differ("workflow", &self.workflows, &next.workflows, same_workflow, &mut lines);
-        lines
-    }
 }
 
 /// All channels of a topic.
@@ -359,25 +345,6 @@ pub fn same_workflow(a: &WorkflowSpec, b: &WorkflowSpec) -> bool {
         w
     };
     bare(a) == bare(b)
-}
-
-fn differ<T>(
-    what: &str,
-    old: &BTreeMap<String, T>,
-    new: &BTreeMap<String, T>,
-    same: impl Fn(&T, &T) -> bool,
-    lines: &mut Vec<String>,
-) {
-    for name in old.keys().filter(|name| !new.contains_key(*name)) {
-        lines.push(format!("- {what} {name:?} goes"));
-    }
-    for (name, spec) in new {
-        match old.get(name) {
-            None => lines.push(format!("+ {what} {name:?} is new")),
-            Some(before) if !same(before, spec) => lines.push(format!("~ {what} {name:?} changes")),
-            Some(_) => {}
-        }
-    }
 }
 
 fn remove<T>(table: &mut BTreeMap<String, T>, what: &str, name: &str, mistakes: &mut Vec<Mistake>) {
@@ -460,7 +427,7 @@ mod tests {
         let two = one.after(&base, &[topic("a", "best-effort"), topic("c", "strict")], true).expect("sound");
         assert_eq!(
             one.difference(&two),
-            ["- topic \"b\" goes", "~ topic \"a\" changes", "+ topic \"c\" is new"]
+            ["- topic \"b\" goes", "~ topic \"a\": level strict → best-effort", "+ topic \"c\" is new"]
         );
         assert_eq!(two.difference(&two), Vec::<String>::new());
     }

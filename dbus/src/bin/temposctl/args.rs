@@ -21,7 +21,7 @@ EXIT CODES
   69  no node answers
   70  a fault of the tool or the node
   71  the operating system refused
-  75  the node is busy or slow: try again
+  75  the node is busy or slow, or another generation is in force: look and try again
   77  not allowed
   78  the requested QoS cannot be granted here
 
@@ -69,11 +69,42 @@ pub enum Verb {
 
     /// Make a wiring the node's whole wiring; with a mistake in it, nothing changes
     #[command(
-        after_help = "EXAMPLES\n  temposctl apply press.lua\n  sed s/strict/best-effort/ press.lua | temposctl apply -"
+        after_help = "EXAMPLES\n  temposctl apply press.lua\n  sed s/strict/best-effort/ press.lua | temposctl apply -\n  \
+        temposctl apply press.lua --probe 30s\n  temposctl apply press.lua --probe 5min --confirm && \
+        temposctl confirm\n  temposctl apply press.lua --until-restart\n\n\
+        It outlives a restart of the node, as long as the configured scripts are not edited."
     )]
     Apply {
         /// A .lua file, a folder of them, or - for a script on standard input
         path: PathBuf,
+        /// The terms
+        #[command(flatten)]
+        terms: TermArgs,
+    },
+
+    /// List the wirings that were in force: when, by whom, and what changed
+    #[command(
+        after_help = "EXAMPLES\n  temposctl generations\n  temposctl generations --json | jq '.[-1].report'"
+    )]
+    Generations,
+
+    /// Bring the wiring of an earlier generation back into force, as a new generation
+    #[command(
+        after_help = "EXAMPLES\n  temposctl rollback          to the one before\n  temposctl rollback 7"
+    )]
+    Rollback {
+        /// Its number, as `temposctl generations` lists it; without it, the one before the one in force
+        generation: Option<u64>,
+        /// The terms
+        #[command(flatten)]
+        terms: TermArgs,
+    },
+
+    /// Say that the wiring on probe is to stay
+    #[command(after_help = "EXAMPLES\n  temposctl confirm\n  temposctl confirm 8")]
+    Confirm {
+        /// Its number; without it, whichever is on probe
+        generation: Option<u64>,
     },
 
     /// Say whether the node would take a wiring (without a node: temposd --check)
@@ -160,6 +191,20 @@ pub enum Verb {
         name: String,
     },
 
+    /// Measure on this node what its plugins and wake-ups cost, quiet and beside load; grants rest on it from then on
+    #[command(
+        after_help = "EXAMPLES\n  temposctl calibrate\n  temposctl calibrate --time 2min\n  temposctl calibrate --show\n\n\
+        The node keeps it in its state folder. It goes on to serve meanwhile; half of the time every CPU is busy."
+    )]
+    Calibrate {
+        /// About how long to measure, 1s to 10min
+        #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
+        time: Duration,
+        /// Measure nothing, and show what was found the last time
+        #[arg(long)]
+        show: bool,
+    },
+
     /// Say what this system grants to real-time threads, and how to mend what it does not
     #[command(
         after_help = "EXAMPLES\n  temposctl doctor\n\nThe exit code is 1 when something is bad: a level does not get \
@@ -182,6 +227,24 @@ pub enum Verb {
         /// The shell
         shell: Shell,
     },
+}
+
+/// On which terms a change is made.
+#[derive(Debug, clap::Args)]
+pub struct TermArgs {
+    /// It ends with the node: a restart brings back what was in force before
+    #[arg(long)]
+    pub until_restart: bool,
+    /// Roll it back where something of it fails within this time: a channel, a plugin, a workflow, what a level
+    /// was granted. Waits for it, unless --confirm is given
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub probe: Option<Duration>,
+    /// Roll it back as well where `temposctl confirm` is not called within that time
+    #[arg(long, requires = "probe")]
+    pub confirm: bool,
+    /// Refuse it where another generation than this is in force
+    #[arg(long, value_name = "GENERATION")]
+    pub if_generation: Option<u64>,
 }
 
 /// What can be done with a plugin file.

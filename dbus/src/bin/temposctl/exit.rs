@@ -62,7 +62,7 @@ impl Failing {
             (Some("InvalidWiring" | "PluginRejected"), _) => DATA,
             (Some("NoSuchObject"), _) => NO_INPUT,
             (Some("QosNotGrantable"), _) => CONFIGURATION,
-            (Some("Overloaded"), _) => TEMPORARY,
+            (Some("Overloaded" | "OutOfDate"), _) => TEMPORARY,
             (Some("NotAuthorized"), _) => PERMISSION,
             (Some("ShuttingDown"), _) => UNAVAILABLE,
             (Some("System"), _) => SYSTEM,

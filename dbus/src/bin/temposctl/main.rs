@@ -3,12 +3,14 @@
 //! It knows the names of the bus and nothing of the node's insides: what it can do, any D-Bus client can.
 
 mod args;
+mod calibrate;
 mod client;
 mod doctor;
 mod events;
 mod exit;
 mod explain;
 mod figures;
+mod generations;
 mod json;
 mod kit;
 mod latency;
@@ -73,7 +75,12 @@ fn run(args: &Args, output: &mut Output) -> Result<u8, Failing> {
         match &args.verb {
             Verb::Status => status::status(&client, output).await,
             Verb::Plan { path } => wiring::plan(&client, output, path).await,
-            Verb::Apply { path } => wiring::apply(&client, output, path).await,
+            Verb::Apply { path, terms } => wiring::apply(&client, output, path, terms).await,
+            Verb::Generations => generations::list(&client, output).await,
+            Verb::Rollback { generation, terms } => {
+                generations::rollback(&client, output, *generation, terms).await
+            }
+            Verb::Confirm { generation } => generations::confirm(&client, output, *generation).await,
             Verb::Check { path } => wiring::check(&client, output, path).await,
             Verb::Reload => wiring::reload(&client, output).await,
             Verb::Drain { limit } => wiring::drain(&client, output, *limit).await,
@@ -87,6 +94,7 @@ fn run(args: &Args, output: &mut Output) -> Result<u8, Failing> {
             Verb::Sub(subscribe) => events::subscribe(&client, output, subscribe).await,
             Verb::Latency { topic } => latency::latency(&client, output, topic.as_deref()).await,
             Verb::Explain { name } => explain::explain(&client, output, name).await,
+            Verb::Calibrate { time, show } => calibrate::calibrate(&client, output, *time, *show).await,
             Verb::Doctor => doctor::doctor(&client, output).await,
             // Answered above, without a node.
             Verb::New { .. } | Verb::Completions { .. } => Ok(0),

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::args::TermArgs;
 use crate::client::Client;
 use crate::exit::{DATA, Failing, USAGE};
+use crate::generations;
 use crate::output::Output;
 
 /// The longest script on standard input.
@@ -20,19 +22,25 @@ pub async fn plan(client: &Client, output: &mut Output, path: &Path) -> Result<u
 }
 
 /// `apply`
-pub async fn apply(client: &Client, output: &mut Output, path: &Path) -> Result<u8, Failing> {
-    let report: String = if path == Path::new("-") {
+pub async fn apply(
+    client: &Client,
+    output: &mut Output,
+    path: &Path,
+    terms: &TermArgs,
+) -> Result<u8, Failing> {
+    let given = generations::terms(terms)?;
+    let (report, generation): (String, u64) = if path == Path::new("-") {
         let mut lua = String::new();
         let read = std::io::stdin().take(SCRIPT_BYTES_MAX + 1).read_to_string(&mut lua);
         read.map_err(|e| Failing::new(DATA, format!("the script on standard input cannot be read: {e}")))?;
         if lua.len() as u64 > SCRIPT_BYTES_MAX {
             return Err(Failing::new(DATA, format!("the script is longer than {SCRIPT_BYTES_MAX} bytes")));
         }
-        client.call("ApplyText", &("standard input", lua)).await?
+        client.call("ApplyTextWith", &("standard input", lua, given)).await?
     } else {
-        client.call("Apply", &absolute(path)?).await?
+        client.call("ApplyWith", &(absolute(path)?, given)).await?
     };
-    tell(output, &report, "Nothing changed.")
+    generations::changed(client, output, &report, generation, terms).await
 }
 
 /// `check`
