@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use crate::client::Client;
+use crate::hardware::HardwareClock;
 use crate::message::{Data, PortDataSet, PortState, Question, TimeProperties, TimeStatus};
 use crate::tai::tai_offset_s;
 use crate::watch::{Bounds, Reading, Role, Watch};
@@ -30,6 +31,8 @@ pub struct ClockConfig {
     pub domain: u8,
     /// The port's number, from 1 on.
     pub port: u16,
+    /// The clock of the card that ptp4l's stamps come from (`/dev/ptpN`); none where they are the kernel's.
+    pub hardware: Option<PathBuf>,
     /// The bounds.
     pub bounds: Bounds,
     /// Nanoseconds between two rounds of questions.
@@ -50,6 +53,7 @@ impl ClockConfig {
             folder: folder.into(),
             domain: 0,
             port: 1,
+            hardware: None,
             bounds,
             pace_ns: 100_000_000,
         }
@@ -95,6 +99,7 @@ pub struct Clock {
     /// Which of [`SDOS`] this ptp4l answers to, where that is known.
     sdo: Option<u8>,
     last: Option<Reading>,
+    hardware: Option<HardwareClock>,
     why: Option<String>,
     garbage: u64,
 }
@@ -108,7 +113,17 @@ impl Clock {
         let client = Client::new(&config.socket, &config.folder)?;
         let watch = Watch::new(config.bounds, monotonic_ns());
         let round = Round::default();
-        Ok(Clock { config, client, watch, round, sdo: None, last: None, why: None, garbage: 0 })
+        Ok(Clock {
+            config,
+            client,
+            watch,
+            round,
+            sdo: None,
+            last: None,
+            hardware: None,
+            why: None,
+            garbage: 0,
+        })
     }
 
     /// Readable when [`Clock::poll`] has something to read.
@@ -185,7 +200,12 @@ impl Clock {
         let Round { port: Some(port), status: Some(status), time: Some(time), .. } = self.round else {
             return;
         };
+        let hardware_ahead_ns = match self.hardware_ahead_ns() {
+            Ok(ahead) => ahead,
+            Err(sentence) => return self.watch.fail(now_ns, sentence),
+        };
         let reading = Reading {
+            hardware_ahead_ns,
             port: port.port,
             state: port.state,
             offset_ns: status.offset_ns,
@@ -196,6 +216,21 @@ impl Clock {
         };
         self.last = Some(reading);
         self.watch.see(now_ns, &reading);
+    }
+}
+
+impl Clock {
+    fn hardware_ahead_ns(&mut self) -> Result<Option<i64>, String> {
+        let Some(path) = &self.config.hardware else { return Ok(None) };
+        let failed = |error| format!("the card's clock {} cannot be read: {error}", path.display());
+        let clock = match self.hardware.take() {
+            Some(clock) => clock,
+            None => HardwareClock::open(path).map_err(failed)?,
+        };
+        // One that cannot be read is opened again: its card may have gone and come back.
+        let ahead_ns = clock.ahead_of_tai_ns().map_err(failed)?;
+        self.hardware = Some(clock);
+        Ok(Some(ahead_ns))
     }
 }
 

@@ -17,6 +17,7 @@
 
 mod client;
 mod clock;
+mod hardware;
 mod message;
 mod tai;
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod watch;
 
 pub use client::Client;
 pub use clock::{Clock, ClockConfig, ClockState, PTP4L_SOCKET};
+pub use hardware::HardwareClock;
 pub use message::{
     Answer, CurrentDataSet, Data, GrandmasterSettings, Identity, PortDataSet, PortState, Question,
     TimeProperties, TimeStatus, decode, question,

@@ -21,7 +21,7 @@ pub enum Role {
 pub struct Bounds {
     /// What the port is to be.
     pub role: Role,
-    /// Nanoseconds that it may be from the grandmaster, either way.
+    /// Nanoseconds that it may be from the grandmaster, and a card's clock from CLOCK_TAI, either way.
     pub offset_max_ns: u64,
     /// How long everything must be in its bounds before a clock that was lost counts again, in nanoseconds.
     pub hold_ns: u64,
@@ -46,6 +46,8 @@ pub struct Reading {
     pub utc_offset_s: Option<i32>,
     /// TAI minus UTC in seconds as the kernel has it, where that could be read.
     pub tai_offset_s: Option<i32>,
+    /// Nanoseconds that the card's clock is ahead of CLOCK_TAI, where that counts.
+    pub hardware_ahead_ns: Option<i64>,
 }
 
 /// What a clock is worth.
@@ -102,6 +104,12 @@ impl Watch {
         }
     }
 
+    /// Something that counts could not be read.
+    pub fn fail(&mut self, now_ns: u64, sentence: String) {
+        self.heard_ns = now_ns;
+        self.lose(sentence);
+    }
+
     /// Nothing could be read; `why` is what the system said, where it said something.
     pub fn miss(&mut self, now_ns: u64, why: Option<&str>) {
         let silent_ns = now_ns.saturating_sub(self.heard_ns);
@@ -156,13 +164,22 @@ impl Watch {
                 ));
             }
         }
-        match (reading.utc_offset_s, reading.tai_offset_s) {
-            (Some(utc), Some(tai)) if utc != tai => Some(format!(
+        if let (Some(utc), Some(tai)) = (reading.utc_offset_s, reading.tai_offset_s)
+            && utc != tai
+        {
+            return Some(format!(
                 "the kernel has TAI {tai} s ahead of UTC, and the grandmaster {utc} s: ptp4l or phc2sys sets it where it \
                  may step the clock"
-            )),
-            _ => None,
+            ));
         }
+        let ahead_ns = reading.hardware_ahead_ns?.unsigned_abs();
+        (ahead_ns > self.bounds.offset_max_ns).then(|| {
+            format!(
+                "the card's clock is {} from CLOCK_TAI, and may be {}: phc2sys keeps them together",
+                show_ns(ahead_ns),
+                show_ns(self.bounds.offset_max_ns)
+            )
+        })
     }
 }
 

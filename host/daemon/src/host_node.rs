@@ -241,7 +241,11 @@ impl Node for HostNode {
             }
             Order::Calibrate { time_ms } => {
                 let answer = self.calibrate(time_ms);
-                self.account(who, &what.unwrap_or_default(), answer.as_ref().map(|_| self.engine.generation()));
+                self.account(
+                    who,
+                    &what.unwrap_or_default(),
+                    answer.as_ref().map(|_| self.engine.generation()),
+                );
                 return answer;
             }
             other => {

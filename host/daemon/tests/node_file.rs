@@ -49,10 +49,11 @@ fn the_manual_with_everything_switched_on_is_right_and_shows_the_defaults() {
     assert_eq!(node.levels.len(), 1);
     assert_eq!(node.levels[0].scheduler, Scheduler::RoundRobin { priority: 30 });
     assert_eq!(node.node_id, "press-7");
-    // Two values of the manual are examples, and named paths must be there; all others are defaults.
+    // Three values of the manual are examples, and named paths must be there; all others are defaults.
     let default = NodeFile::default();
     node.levels.clear();
     node.node_id.clone_from(&default.node_id);
+    assert_eq!(node.clock.config.hardware.take(), Some(PathBuf::from("/dev/ptp0")));
     node.wiring_named = false;
     assert_eq!(format!("{node:?}"), format!("{default:?}"));
 }

@@ -9,10 +9,12 @@ enum Step {
     Read(u8, i64, i64),
     /// A follower that is 5 ns away; what the grandmaster and the kernel say of TAI.
     Tai(Option<i32>, Option<i32>, i64),
+    /// A follower that is 5 ns away; how far the card's clock is ahead of the kernel's.
+    Card(i64, i64),
     /// Nothing; what the system said.
     Miss(Option<&'static str>),
 }
-use Step::{Miss, Read, Tai};
+use Step::{Card, Miss, Read, Tai};
 
 const LISTENING: u8 = 4;
 const MASTER: u8 = 6;
@@ -123,6 +125,23 @@ const TABLE: &[(Role, &[Row])] = &[
         ],
     ),
     (
+        // ptp4l keeps the card's clock, and nobody the kernel's beside it.
+        Role::Follower,
+        &[
+            (0, Card(-1000, 1), false, "it counts after"),
+            (500, Card(1000, 2), true, "5 ns"),
+            (
+                600,
+                Card(-1001, 3),
+                false,
+                "the card's clock is 1.0 µs from CLOCK_TAI, and may be 1.0 µs: phc2sys",
+            ),
+            (700, Card(i64::MIN, 4), false, "9223372036.85 s from CLOCK_TAI"),
+            (800, Card(0, 5), false, "it counts after"),
+            (1300, Card(0, 6), true, "5 ns"),
+        ],
+    ),
+    (
         // It never answered.
         Role::Any,
         &[
@@ -143,6 +162,7 @@ fn the_clock_is_worth_what_the_table_says() {
         grandmaster,
         utc_offset_s: None,
         tai_offset_s: None,
+        hardware_ahead_ns: None,
     };
     for (case, (role, rows)) in TABLE.iter().enumerate() {
         let bounds =
@@ -159,6 +179,10 @@ fn the_clock_is_worth_what_the_table_says() {
                 Tai(utc_offset_s, tai_offset_s, sync) => {
                     let (utc_offset_s, tai_offset_s) = (*utc_offset_s, *tai_offset_s);
                     watch.see(now_ns, &Reading { utc_offset_s, tai_offset_s, ingress_ns: *sync, ..follower });
+                }
+                Card(ahead_ns, sync) => {
+                    let hardware_ahead_ns = Some(*ahead_ns);
+                    watch.see(now_ns, &Reading { hardware_ahead_ns, ingress_ns: *sync, ..follower });
                 }
                 Miss(why) => watch.miss(now_ns, *why),
             }

@@ -133,6 +133,15 @@ fn follow() {
         state.granted && state.reason == "port 1 gives the time"
     });
 
+    // A clock of a card that is not there, and a file that is no clock.
+    for (file, words) in [("/dev/ptp-none", "No such file"), ("/dev/null", "Invalid argument")] {
+        let mut carded = config.clone();
+        carded.hardware = Some(file.into());
+        let mut carded = Clock::new(carded).expect("a socket");
+        let sentence = format!("the card's clock {file} cannot be read: {words}");
+        until(&mut carded, &sentence, |state| !state.granted && state.reason.contains(&sentence));
+    }
+
     // Killed.
     drop(running);
     let state = until(&mut clock, "the end", |state| !state.granted);

@@ -89,6 +89,7 @@ pub const KEYS: &[Key] = &[
     key("bus", "polkit", Holds::Flag, "true"),
     key("clock", "watch", Holds::Flag, "false"),
     key("clock", "ptp4l", Holds::Path, "\"/var/run/ptp4l\""),
+    key("clock", "hardware", Holds::Path, ""),
     key("clock", "domain", Holds::Integer { min: 0, max: 127 }, "0"),
     key("clock", "port", Holds::Integer { min: 1, max: 65_534 }, "1"),
     key("clock", "role", Holds::Word(ROLES), "\"any\""),

@@ -201,6 +201,7 @@ impl NodeFile {
         match (key, setting) {
             ("watch", Setting::Flag(flag)) => *watch = flag,
             ("ptp4l", Setting::Paths(paths)) => config.socket = paths.into_iter().collect(),
+            ("hardware", Setting::Paths(paths)) => config.hardware = paths.into_iter().next(),
             ("domain", Setting::Number(domain)) => config.domain = u8::try_from(domain).unwrap_or(u8::MAX),
             ("port", Setting::Number(port)) => config.port = u16::try_from(port).unwrap_or(u16::MAX),
             ("role", Setting::Text(word)) => config.bounds.role = role(&word),
