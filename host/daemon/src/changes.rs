@@ -245,7 +245,10 @@ impl HostNode {
         let ended = {
             let mut standing = self.standing();
             let written = standing.generations.add(head, Some(&ready.body), keeping);
-            self.note_written(number, written, &mut report);
+            // What was amiss at the start is told until the next change.
+            if before > 0 || written.is_err() {
+                self.note_written(number, written, &mut report);
+            }
             let back = std::mem::replace(&mut standing.body, ready.body);
             let back_to = std::mem::replace(&mut standing.number, number);
             let ended = standing.probe.take();
