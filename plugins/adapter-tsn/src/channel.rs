@@ -72,7 +72,10 @@ impl Adapter for Tsn {
         let mut launch = None;
         if let (Some(lead_ns), None) = (config.launch_lead_ns, &obstacle) {
             socket::take_launch_times(&socket).map_err(|error| {
-                PluginError::system(format!("tsn channel \"{}\": launch times (SO_TXTIME)", spec.name), &error)
+                PluginError::system(
+                    format!("tsn channel \"{}\": launch times (SO_TXTIME)", spec.name),
+                    &error,
+                )
             })?;
             launch = Some(Launch { lead_ns, free_ns: 0 });
         }
@@ -184,7 +187,10 @@ impl TsnChannel {
             (Some(_), Some(cause)) => format!("mode none, degraded to SO_PRIORITY: {cause}"),
             (Some(_), None) => {
                 let launch = if self.launch.is_some() { ", launch times by SO_TXTIME" } else { "" };
-                format!("class {}, mode unset: the gates are those that stand on the interface{launch}", self.class)
+                format!(
+                    "class {}, mode unset: the gates are those that stand on the interface{launch}",
+                    self.class
+                )
             }
         }
     }
@@ -286,7 +292,9 @@ impl Channel for TsnChannel {
             Ok(()) => Ok(QosGrant::new(QosGrant::PRIORITISED, format!("SO_PRIORITY {priority}; {mode}"))),
             Err(error) => Ok(QosGrant::new(
                 QosGrant::SHARED,
-                format!("SO_PRIORITY {priority} was refused: {error}; without CAP_NET_ADMIN it can be 0 to 6; {mode}"),
+                format!(
+                    "SO_PRIORITY {priority} was refused: {error}; without CAP_NET_ADMIN it can be 0 to 6; {mode}"
+                ),
             )),
         }
     }

@@ -10,7 +10,8 @@ use tempos_tsn::{Schedule, show_duration};
 /// The option table.
 pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new("over", OptionKind::TEXT, "ethernet", "What carries the events.").words("ethernet|udp"),
-    OptionSpec::new("interface", OptionKind::TEXT, "", "The network interface; Ethernet needs one.").unit("name"),
+    OptionSpec::new("interface", OptionKind::TEXT, "", "The network interface; Ethernet needs one.")
+        .unit("name"),
     OptionSpec::new("ethertype", OptionKind::TEXT, "0x88B5", "Ethernet: the EtherType of the frames.")
         .unit("0x0600 to 0xFFFF"),
     OptionSpec::new(
@@ -20,7 +21,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Ethernet: where frames go; ingress: the group to join.",
     )
     .unit("MAC address"),
-    OptionSpec::new("bind", OptionKind::TEXT, "", "UDP, ingress: the address to listen on.").unit("ADDRESS:PORT"),
+    OptionSpec::new("bind", OptionKind::TEXT, "", "UDP, ingress: the address to listen on.")
+        .unit("ADDRESS:PORT"),
     OptionSpec::new("to", OptionKind::TEXT, "", "UDP, egress: the address to send to.").unit("ADDRESS:PORT"),
     OptionSpec::new("schedule", OptionKind::PATH, "", "Egress: the file with the link's schedule."),
     OptionSpec::new("cycle", OptionKind::DURATION, "", "Egress: the cycle, in place of a schedule file."),
@@ -28,17 +30,39 @@ pub const OPTIONS: &[OptionSpec] = &[
         .unit("such as \"1:500us\", \"0+2:500us\", \":10us\""),
     OptionSpec::new("priorities", OptionKind::TEXTS, "", "With cycle: the class of each priority.")
         .unit("PRIORITY=CLASS"),
-    OptionSpec::new("base_time", OptionKind::INTEGER, "", "With cycle: when a cycle starts (CLOCK_TAI).").unit("ns"),
+    OptionSpec::new("base_time", OptionKind::INTEGER, "", "With cycle: when a cycle starts (CLOCK_TAI).")
+        .unit("ns"),
     OptionSpec::new("guard_band", OptionKind::DURATION, "", "With cycle: what stays free at a window's end."),
-    OptionSpec::new("link_mbit", OptionKind::INTEGER, "", "With cycle: the speed of the link.").unit("Mbit/s"),
-    OptionSpec::new("largest_frame", OptionKind::SIZE, "", "With cycle: header and payload of the largest frame."),
+    OptionSpec::new("link_mbit", OptionKind::INTEGER, "", "With cycle: the speed of the link.")
+        .unit("Mbit/s"),
+    OptionSpec::new(
+        "largest_frame",
+        OptionKind::SIZE,
+        "",
+        "With cycle: header and payload of the largest frame.",
+    ),
     OptionSpec::new("ptp_priority", OptionKind::INTEGER, "", "With cycle: the priority of PTP's frames."),
     OptionSpec::new("priority", OptionKind::INTEGER, "", "Egress: SO_PRIORITY in place of the level's.")
         .unit("0 to 15"),
-    OptionSpec::new("launch", OptionKind::FLAG, "false", "Egress: give each frame its launch time (SO_TXTIME)."),
-    OptionSpec::new("lead", OptionKind::DURATION, "200us", "Launch: how long before its launch a frame is sent."),
-    OptionSpec::new("on_unmet", OptionKind::TEXT, "degrade", "What happens where the schedule cannot be kept.")
-        .words("refuse|degrade"),
+    OptionSpec::new(
+        "launch",
+        OptionKind::FLAG,
+        "false",
+        "Egress: give each frame its launch time (SO_TXTIME).",
+    ),
+    OptionSpec::new(
+        "lead",
+        OptionKind::DURATION,
+        "200us",
+        "Launch: how long before its launch a frame is sent.",
+    ),
+    OptionSpec::new(
+        "on_unmet",
+        OptionKind::TEXT,
+        "degrade",
+        "What happens where the schedule cannot be kept.",
+    )
+    .words("refuse|degrade"),
 ];
 
 const INLINE: [&str; 7] =
@@ -80,9 +104,9 @@ impl Config {
     /// One sentence that names the channel, the option, and what would be right.
     pub fn read(spec: &ChannelSpec) -> Result<Self, PluginError> {
         let reader = Reader { options: &spec.options, ingress: spec.direction == Direction::INGRESS };
-        reader.read().map_err(|sentence| {
-            PluginError::bad_option(format!("tsn channel \"{}\": {sentence}", spec.name))
-        })
+        reader
+            .read()
+            .map_err(|sentence| PluginError::bad_option(format!("tsn channel \"{}\": {sentence}", spec.name)))
     }
 }
 
@@ -108,7 +132,9 @@ impl Reader<'_> {
         }
         let launch = self.options.flag("launch");
         if launch && schedule.is_none() {
-            return Err(String::from("launch = true needs a schedule: schedule = \"FILE\", or cycle and windows"));
+            return Err(String::from(
+                "launch = true needs a schedule: schedule = \"FILE\", or cycle and windows",
+            ));
         }
         let lead = self.options.integer("lead").unwrap_or(200_000);
         if !(0..=LEAD_NS_MAX).contains(&lead) {
@@ -153,12 +179,16 @@ impl Reader<'_> {
         }
         let text = self.text("ethertype").unwrap_or("0x88B5");
         let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
-        let ethertype = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok()).filter(|n| *n >= 0x600);
-        let ethertype = ethertype
-            .ok_or_else(|| format!("ethertype = {text:?} is not within 0x0600 to 0xFFFF, such as \"0x88B5\""))?;
+        let ethertype =
+            digits.and_then(|digits| u16::from_str_radix(digits, 16).ok()).filter(|n| *n >= 0x600);
+        let ethertype = ethertype.ok_or_else(|| {
+            format!("ethertype = {text:?} is not within 0x0600 to 0xFFFF, such as \"0x88B5\"")
+        })?;
         let destination = self.text("destination").map(mac).transpose()?;
         if !self.ingress && destination.is_none() {
-            return Err(String::from("an egress channel needs destination = \"MAC\", such as \"02:00:00:00:00:01\""));
+            return Err(String::from(
+                "an egress channel needs destination = \"MAC\", such as \"02:00:00:00:00:01\"",
+            ));
         }
         Ok(Carrier::Ethernet { ethertype, destination })
     }
@@ -186,7 +216,8 @@ impl Reader<'_> {
         match (self.text("schedule"), inline) {
             (Some(_), Some(_)) => Err(String::from("schedule and cycle are two schedules; leave one out")),
             (Some(path), None) => {
-                let unreadable = |error: std::io::Error| format!("the schedule {path:?} cannot be read: {error}");
+                let unreadable =
+                    |error: std::io::Error| format!("the schedule {path:?} cannot be read: {error}");
                 let about = std::fs::metadata(path).map_err(unreadable)?;
                 if !about.is_file() || about.len() > FILE_BYTES_MAX {
                     return Err(format!("the schedule {path:?} is not a file of 1 MiB or less"));
@@ -223,9 +254,16 @@ impl Reader<'_> {
         let mut pairs = Vec::new();
         for pair in self.options.texts("priorities") {
             let parsed = pair.split_once('=').and_then(|(priority, class)| {
-                Some(format!("{} = {}", priority.trim().parse::<u8>().ok()?, class.trim().parse::<u8>().ok()?))
+                Some(format!(
+                    "{} = {}",
+                    priority.trim().parse::<u8>().ok()?,
+                    class.trim().parse::<u8>().ok()?
+                ))
             });
-            pairs.push(parsed.ok_or_else(|| format!("priorities: {pair:?} is not PRIORITY=CLASS, such as \"6=1\""))?);
+            pairs.push(
+                parsed
+                    .ok_or_else(|| format!("priorities: {pair:?} is not PRIORITY=CLASS, such as \"6=1\""))?,
+            );
         }
         let _ = writeln!(text, "priorities = {{ {} }}", pairs.join(", "));
         for window in self.options.texts("windows") {
@@ -238,7 +276,11 @@ impl Reader<'_> {
             });
             let (classes, length) = parsed
                 .ok_or_else(|| format!("windows: {window:?} is not CLASSES:LENGTH, such as \"1:500us\""))?;
-            let _ = writeln!(text, "[[window]]\nclasses = {classes:?}\nlength = \"{}\"", show_duration_of(length));
+            let _ = writeln!(
+                text,
+                "[[window]]\nclasses = {classes:?}\nlength = \"{}\"",
+                show_duration_of(length)
+            );
         }
         // The line is that of a text which the user never saw.
         tempos_tsn::parse(&text).map(|document| document.schedule).map_err(|error| {

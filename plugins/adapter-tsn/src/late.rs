@@ -42,7 +42,9 @@ pub fn read(socket: BorrowedFd<'_>) -> Late {
         while let Some(message) = unsafe { next.as_ref() } {
             let reports = matches!(
                 (message.cmsg_level, message.cmsg_type),
-                (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR) | (libc::SOL_PACKET, _)
+                (libc::SOL_IP, libc::IP_RECVERR)
+                    | (libc::SOL_IPV6, libc::IPV6_RECVERR)
+                    | (libc::SOL_PACKET, _)
             );
             // SAFETY: CMSG_LEN only computes.
             let needed = unsafe { libc::CMSG_LEN(size_of::<libc::sock_extended_err>() as u32) } as usize;

@@ -22,7 +22,8 @@ pub fn send(
         Ok(length) => length.to_be_bytes(),
         Err(_) => return Err(io::Error::from_raw_os_error(libc::EMSGSIZE)),
     };
-    let piece = |bytes: &[u8]| libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let piece =
+        |bytes: &[u8]| libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let pieces = [piece(&length), piece(frame.head.as_slice()), piece(frame.payload.as_slice())];
     let pieces = if to.is_some() { &pieces[..] } else { &pieces[1..] };
     let mut control = [0u64; CONTROL_WORDS];
@@ -72,7 +73,8 @@ pub fn receive(socket: BorrowedFd<'_>, slot: &mut RxSlot<'_>) -> io::Result<bool
     let read = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) };
     let read = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
     let length = usize::from(u16::from_be_bytes(length));
-    let ours = matches!(from.sll_pkttype, libc::PACKET_HOST | libc::PACKET_BROADCAST | libc::PACKET_MULTICAST);
+    let ours =
+        matches!(from.sll_pkttype, libc::PACKET_HOST | libc::PACKET_BROADCAST | libc::PACKET_MULTICAST);
     if !ours || read < LENGTH_BYTES + length {
         return Ok(false);
     }

@@ -38,7 +38,8 @@ pub fn obstacle(interface: &str, schedule: &Schedule) -> Option<String> {
 fn has_net_admin() -> bool {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let bits = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).is_some_and(|bits| bits & (1 << NET_ADMIN) != 0)
+    bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
+        .is_some_and(|bits| bits & (1 << NET_ADMIN) != 0)
 }
 
 /// Transmit queues of an interface (sysfs-class-net-queues).

@@ -33,7 +33,8 @@ pub fn link_address(interface: i32, ethertype: u16, mac: Option<[u8; 6]>) -> lib
 
 /// A packet socket; only one that listens is bound, and it receives nothing before that.
 pub fn ethernet(listen: Option<(i32, u16, Option<[u8; 6]>)>) -> io::Result<Socket> {
-    let socket = Socket::new_raw(Domain::PACKET, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::from(0)))?;
+    let socket =
+        Socket::new_raw(Domain::PACKET, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::from(0)))?;
     let Some((interface, ethertype, group)) = listen else { return Ok(socket) };
     let address = link_address(interface, ethertype, None);
     let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
