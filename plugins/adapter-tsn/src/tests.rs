@@ -109,7 +109,7 @@ fn wrong_options_are_refused_with_one_sentence() {
 }
 
 #[test]
-fn frames_arrive_whole_although_the_wire_pads_them() {
+fn frames_arrive_whole_and_none_of_another_ethertype() {
     let mut ingress = open(Direction::INGRESS, &ethernet("0x88B6")[..2]).expect("opens");
     let mut egress = open(Direction::EGRESS, &ethernet("0x88B6")).expect("opens");
     let mut other = open(Direction::EGRESS, &ethernet("0x9001")).expect("opens");

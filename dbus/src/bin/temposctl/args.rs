@@ -158,6 +158,13 @@ pub enum Verb {
     )]
     Doctor,
 
+    /// Look at schedules of time-sensitive networks
+    Tsn {
+        /// What is to be looked at
+        #[command(subcommand)]
+        verb: TsnVerb,
+    },
+
     /// Write a folder to start from
     New {
         /// What it is to hold
@@ -283,4 +290,15 @@ mod tests {
             );
         }
     }
+}
+
+/// What can be done with schedules.
+#[derive(Debug, Subcommand)]
+pub enum TsnVerb {
+    /// Check a schedule and draw it, with the hops that follow; asks no node
+    #[command(after_help = "EXAMPLES\n  temposctl tsn plan schedule.toml")]
+    Plan {
+        /// The schedule, in TOML
+        file: PathBuf,
+    },
 }

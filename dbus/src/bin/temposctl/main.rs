@@ -18,6 +18,7 @@ mod output;
 mod programs;
 mod status;
 mod table;
+mod tsn;
 mod wiring;
 
 use std::process::ExitCode;
@@ -61,6 +62,7 @@ fn run(args: &Args, output: &mut Output) -> Result<u8, Failing> {
             return Err(programs::test(file, options));
         }
         Verb::Plugins { verb: Some(PluginVerb::Inspect { file }) } => return Err(programs::inspect(file)),
+        Verb::Tsn { verb: TsnVerb::Plan { file } } => return tsn::plan(output, file),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -87,7 +89,7 @@ fn run(args: &Args, output: &mut Output) -> Result<u8, Failing> {
             Verb::Latency { topic } => latency::latency(&client, output, topic.as_deref()).await,
             Verb::Doctor => doctor::doctor(&client, output).await,
             // Answered above, without a node.
-            Verb::New { .. } | Verb::Completions { .. } => Ok(0),
+            Verb::New { .. } | Verb::Tsn { .. } | Verb::Completions { .. } => Ok(0),
         }
     })
 }
