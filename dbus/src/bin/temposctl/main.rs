@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use args::{Args, NewVerb, PluginVerb, Verb};
+use args::{Args, NewVerb, PluginVerb, TsnVerb, Verb};
 use client::Client;
 use exit::{Failing, USAGE};
 use output::Output;
