@@ -62,6 +62,9 @@
 ---@field ttl? string Overrides the level's time to live.
 ---@field late? "pass"|"drop" What happens to an event that is late already when its turn comes. Default: "pass".
 ---@field replies? boolean Outputs of workflows come here whose event names this topic in its attribute reply-to. Default: false.
+---@field request? tempos.TopicRequestSpec What is asked for in figures; where qos is left out, the controller chooses the level.
+---@field allow? tempos.TopicAllowSpec What the controller may choose for the request.
+---@field on_unmet? "refuse"|"degrade" What happens where the request cannot be met: the wiring is refused, or the best is given and shown. Default: "refuse".
 ---@field rules? tempos.LevelRule[] Levels by attributes, the first rule that matches: { match = { kind = "alarm*" }, qos = "strict" }. Default: {}.
 
 ---A subscription group: one of its members gets each event. Members are the list part of the table.
@@ -93,6 +96,24 @@
 ---@field reply? boolean Its output goes to the topic that the event names in its attribute reply-to, else to `to`. Default: false.
 ---@field group? string The subscription group that it is a member of; one of its own by default.
 ---@field call tempos.WorkflowCallSpec The function.
+---@field request? tempos.TopicRequestSpec What is asked for in figures; where qos is left out, the controller chooses the level.
+---@field allow? tempos.TopicAllowSpec What the controller may choose for the request.
+---@field on_unmet? "refuse"|"degrade" What happens where the request cannot be met: the wiring is refused, or the best is given and shown. Default: "refuse".
+
+---What a topic or a workflow asks of its quality, in figures. A workflow's hold from the way in of its topic to the way out of the last one.
+---@class (exact) tempos.TopicRequestSpec
+---@field latency_p99? string 99 of 100 events are through within this.
+---@field jitter? string How much longer the slowest may take than the fastest.
+---@field rate? string The most events that come, `"1000/s"`; what is granted holds up to it.
+---@field loss? number The share of events that may be lost; 0: none.
+---@field delivery? "at-most-once"|"at-least-once"|"effectively-once" What is to hold of an event on its way.
+
+---What the controller may choose for a request; an empty list allows everything.
+---@class (exact) tempos.TopicAllowSpec
+---@field levels? string[] Levels. Default: {}.
+---@field policies? string[] Queue policies, and with them the levels that have one of them. Default: {}.
+---@field methods? string[] Invocation methods that the functions on the way may have. Default: {}.
+---@field settings? boolean Whether settings of channels may be changed that their peers notice, such as acknowledge. Default: false.
 
 ---A function and how it is invoked.
 ---@class tempos.WorkflowCallSpec
@@ -122,6 +143,11 @@
 ---@class (exact) tempos.WorkflowCallCanarySpec
 ---@field file string Its file; relative to the script.
 ---@field share? integer Percent of the events that it gets; their ids decide which. From 0 to 100. Default: 10.
+
+---Calls a function when something happens: `tempos.on("EVENT", { … }, function(e) … end)`; the table may be left out.
+---@class (exact) tempos.OnSpec
+---@field name? string Only what happens to the object of this name.
+---@field hold? string Least time between two calls for one object; without a further one for so long it is over. Default: "1s".
 
 ---@class (exact) tempos
 tempos = {}
@@ -171,6 +197,28 @@ function tempos.channel(adapter, fields) end
 ---@param name string
 ---@return fun(fields: tempos.WorkflowSpec)
 function tempos.workflow(name) end
+
+---What has happened.
+---@class tempos.Happening
+---@field event string What has happened.
+---@field kind string The kind of object that it has happened to: topic, channel, plugin, workflow, qos, node.
+---@field name string Its name.
+---@field state "begins"|"goes on"|"ended" Whether it is the first time, again after the hold, or over.
+---@field count integer How often since the last call: events that were dropped or late, changes of state.
+---@field reason string Why, where that is known.
+
+---Calls a function when something happens.
+---@param event "deadline-missed"|"overload"|"channel-down"|"clock-lost"|"plugin-failed"|"grant-changed"
+---@param options tempos.OnSpec
+---@param handler fun(e: tempos.Happening)
+---@overload fun(event: "deadline-missed"|"overload"|"channel-down"|"clock-lost"|"plugin-failed"|"grant-changed", handler: fun(e: tempos.Happening))
+function tempos.on(event, options, handler) end
+
+---Changes some keys of what is declared; only in a function of tempos.on.
+---@param kind "topic"|"workflow"|"qos"
+---@param name string
+---@param fields table
+function tempos.change(kind, name, fields) end
 
 ---The value of an environment variable of the node, or nil.
 ---@param name string

@@ -17,6 +17,11 @@ want cc gcc
 want make make
 want dbus-daemon dbus-daemon
 want busctl systemd
+# Containers for the functions that run in them; without root there are none.
+if [ "$(id -u)" -eq 0 ]; then
+    want dockerd docker.io
+    want runc runc
+fi
 [ -e /usr/include/stdio.h ] || packages="$packages libc6-dev"
 if [ -n "$packages" ]; then
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then

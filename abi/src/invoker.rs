@@ -22,7 +22,8 @@ use crate::options::Options;
 pub struct FunctionSpec {
     /// The workflow's name, for sentences.
     pub name: RString,
-    /// The function's file, absolute.
+    /// The function's file, absolute. A method that looks for it elsewhere than on the node, as inside a container,
+    /// says so by an option `file` in its table; the host then does not miss it.
     pub file: RString,
     /// The level of the lane that will call it.
     pub level: QosLevel,

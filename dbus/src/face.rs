@@ -54,6 +54,8 @@ pub enum Sort {
     Counts,
     /// `a{s(tttt)}`: p50, p99, p99.9 and max by hop.
     Latency,
+    /// `a(ssss)`: rows of four texts.
+    Rows,
 }
 
 impl Sort {
@@ -65,6 +67,7 @@ impl Sort {
             Sort::Texts => "as",
             Sort::Counts => "a{st}",
             Sort::Latency => "a{s(tttt)}",
+            Sort::Rows => "a(ssss)",
         }
     }
 }
@@ -133,7 +136,7 @@ const fn signal(name: &'static str, carries: &'static [Argument]) -> Signal {
     Signal { name, carries }
 }
 
-use Sort::{Count, Counts, Latency, Text, Texts};
+use Sort::{Count, Counts, Latency, Rows, Text, Texts};
 
 /// What every object has.
 const STATE: Property = told("State", Text);
@@ -305,6 +308,9 @@ static TOPIC: Face = Face {
         untold("EventsRerouted", Count),
         untold("Queued", Count),
         untold("LatencyNs", Latency),
+        untold("Requested", Text),
+        untold("Granted", Text),
+        untold("Grant", Rows),
     ],
     signals: &[],
 };
@@ -335,6 +341,9 @@ static WORKFLOW: Face = Face {
         untold("CanaryDone", Count),
         untold("CanaryFailures", Counts),
         untold("LatencyNs", Latency),
+        untold("Requested", Text),
+        untold("Granted", Text),
+        untold("Grant", Rows),
     ],
     signals: &[],
 };

@@ -38,6 +38,12 @@ pub fn value(state: &ObjectState, property: &Property) -> Value<'static> {
             Some(Figure::Counts(v)) => v.iter().map(|(k, v)| (text(k), *v)).collect(),
             _ => HashMap::<String, u64>::new(),
         }),
+        Sort::Rows => Value::from(match figure {
+            Some(Figure::Rows(v)) => {
+                v.iter().map(|[a, b, c, d]| (text(a), text(b), text(c), text(d))).collect()
+            }
+            _ => Vec::<(String, String, String, String)>::new(),
+        }),
         Sort::Latency => Value::from(match figure {
             Some(Figure::Latency(v)) => {
                 v.iter().map(|(hop, [a, b, c, d])| (text(hop), (*a, *b, *c, *d))).collect()

@@ -10,7 +10,9 @@ use tempos_control::{
 
 use crate::draft::{ChannelDraft, Draft, GroupDraft, Kind, Token, TopicDraft};
 use crate::fields::{Fields, Reader};
+use crate::hooks::{EVENTS, HOLD_NS, HOOKS_MAX, Hook};
 use crate::level;
+use crate::request::request;
 
 /// Builds what the pending constructor `handle` declares; the answer is what the script gets for it.
 pub(crate) fn finish(draft: &mut Draft, handle: usize, table: &Value) -> Token {
@@ -112,6 +114,35 @@ pub(crate) fn channel(draft: &mut Draft, adapter: &str, table: &Value, origin: O
     Token::Channel(draft.channels.len() - 1)
 }
 
+/// Notes a hook; its function stays in Lua.
+pub(crate) fn hook(draft: &mut Draft, event: &Value, options: &Value, origin: &Origin) {
+    let mut wrong = Vec::new();
+    let given = match event {
+        Value::String(text) => text.to_string_lossy(),
+        other => crate::sentence::render(other, 0),
+    };
+    let found = EVENTS.iter().find(|known| **known == given);
+    if found.is_none() {
+        let hint = names::hint(&given, EVENTS.iter().copied());
+        let known = EVENTS.join(", ");
+        wrong.push(format!("tempos.on knows no event {given:?}{hint}; known: {known}"));
+    }
+    let subject = format!("tempos.on({given:?})");
+    let mut fields = read(draft, "on", &subject, options, &mut wrong);
+    if draft.hooks.len() >= HOOKS_MAX {
+        wrong.push(format!("{subject}: a wiring has at most {HOOKS_MAX} hooks"));
+    } else {
+        draft.hooks.push(Hook {
+            event: found.copied().unwrap_or_default(),
+            name: fields.text("name"),
+            hold_ns: fields.quantity("hold").unwrap_or(HOLD_NS),
+            origin: origin.clone(),
+            folder: draft.folder.clone(),
+        });
+    }
+    note_all(draft, origin, wrong);
+}
+
 /// What an ingress channel lets in. Whether the channel is one is known once a topic holds it.
 fn endpoint(
     fields: &mut Fields,
@@ -149,9 +180,11 @@ fn endpoint(
 
 fn topic(name: &str, fields: &mut Fields, origin: &Origin) -> TopicDraft {
     let mut spec = TopicSpec::named(name, origin);
-    if let Some(qos) = fields.text("qos") {
-        spec.qos = qos;
+    match fields.text("qos") {
+        Some(qos) => spec.qos = qos,
+        None => spec.qos_is_free = !fields.refused("qos"),
     }
+    spec.request = request(fields);
     if let Some(rank) = fields.small("rank") {
         spec.rank = rank;
     }
@@ -235,6 +268,7 @@ fn workflow(
         branches,
         replies: fields.flag("reply").unwrap_or(false),
         group,
+        request: request(fields),
         call,
         origin: origin.clone(),
     }

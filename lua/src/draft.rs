@@ -6,10 +6,11 @@ use mlua::LightUserData;
 use tempos_control::{ChannelSpec, LevelSpec, Mistake, Origin, Pick, TopicSpec, WorkflowSpec};
 
 use crate::Limits;
+use crate::hooks::Hook;
 use crate::sentence::Chunks;
 
 /// A channel that a script built; it counts once a topic or group holds it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ChannelDraft {
     /// What it will be; its name is empty where the script gave none.
     pub spec: ChannelSpec,
@@ -20,7 +21,7 @@ pub(crate) struct ChannelDraft {
 }
 
 /// A group that a script built.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct GroupDraft {
     pub name: String,
     pub members: Vec<Token>,
@@ -142,6 +143,16 @@ impl Mistakes {
     }
 }
 
+/// What a script may do now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It declares the wiring.
+    #[default]
+    Declaring,
+    /// A hook of it is called: it changes what was declared.
+    Changing,
+}
+
 /// Everything that a run has gathered. Only the thread of the scripts touches it.
 #[derive(Debug)]
 pub(crate) struct Draft {
@@ -165,6 +176,10 @@ pub(crate) struct Draft {
     pub text_bytes: usize,
     /// The folder of the script that runs.
     pub folder: Option<PathBuf>,
+    /// What it may do.
+    pub phase: Phase,
+    /// The hooks, in the order of their functions.
+    pub hooks: Vec<Hook>,
     declarations: usize,
     overfull: bool,
 }
@@ -188,9 +203,23 @@ impl Draft {
             printed: Vec::new(),
             text_bytes: 0,
             folder: None,
+            phase: Phase::Declaring,
+            hooks: Vec::new(),
             declarations: 0,
             overfull: false,
         }
+    }
+
+    /// The draft that a hook of this run writes its changes to: the channels and groups that scripts hold in their
+    /// hands stay good.
+    pub fn for_hooks(&mut self) -> Draft {
+        let mut next = Draft::new(self.limits.clone(), self.adapters.clone(), self.libraries.clone());
+        next.channels.clone_from(&self.channels);
+        next.groups.clone_from(&self.groups);
+        next.chunks = std::mem::take(&mut self.chunks);
+        next.hooks.clone_from(&self.hooks);
+        next.phase = Phase::Changing;
+        next
     }
 
     /// Counts one constructor call against the bounds of the run.

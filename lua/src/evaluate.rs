@@ -17,6 +17,7 @@ use tempos_control::{Command, Mistake, Origin};
 
 use crate::budget::{self, Pulse};
 use crate::draft::Draft;
+use crate::hooks::{Hooks, Resident};
 use crate::module::{SANDBOX_CHUNK, Shared, locked, natives};
 use crate::sentence::Ending;
 use crate::source::{Script, read};
@@ -27,11 +28,11 @@ pub const ABANDONED_MAX: usize = 4;
 /// Room for the 200 nested C calls that Lua allows (LUAI_MAXCCALLS), callbacks included.
 const STACK_BYTES: usize = 8 << 20;
 /// How often the waiting thread looks for a sign of life.
-const LOOK: Duration = Duration::from_millis(20);
+pub(crate) const LOOK: Duration = Duration::from_millis(20);
 /// Scripts give way to the node's own threads, best-effort lanes included.
 const NICE: i32 = 10;
 
-static ABANDONED: AtomicUsize = AtomicUsize::new(0);
+pub(crate) static ABANDONED: AtomicUsize = AtomicUsize::new(0);
 
 /// What the scripts may rely on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,8 +68,30 @@ pub fn evaluate_logged(
     source: &Source,
     known: &Known,
     limits: &Limits,
-    mut log: impl FnMut(&Origin, &str),
+    log: impl FnMut(&Origin, &str),
 ) -> Result<Vec<Command>, Vec<Mistake>> {
+    evaluate_wiring(source, known, limits, log).map(|wiring| wiring.commands)
+}
+
+/// What scripts have declared.
+#[derive(Debug, Default)]
+pub struct Wiring {
+    /// The commands.
+    pub commands: Vec<Command>,
+    /// The functions that want to be called when something happens.
+    pub hooks: Option<Hooks>,
+}
+
+/// The same, with the hooks.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_wiring(
+    source: &Source,
+    known: &Known,
+    limits: &Limits,
+    mut log: impl FnMut(&Origin, &str),
+) -> Result<Wiring, Vec<Mistake>> {
     let broken = |sentence: String| Err(vec![Mistake::new(&Origin::new(name_of(source), 0), sentence)]);
     if abandoned() >= ABANDONED_MAX {
         return broken(format!(
@@ -127,10 +150,12 @@ pub fn evaluate_logged(
             return Err(sorted(mistakes));
         }
     };
-    if handle.join().is_err() || outcome.is_none() {
+    // Where there are hooks the thread goes on.
+    let goes_on = outcome.as_ref().is_some_and(|outcome| outcome.hooks.is_some());
+    let failed = !goes_on && handle.join().is_err();
+    let Some(outcome) = outcome.filter(|_| !failed) else {
         return broken("the machine that runs scripts has failed; this is a fault of TEMPOS".into());
-    }
-    let Some(outcome) = outcome else { return Ok(Vec::new()) };
+    };
     for (origin, line) in &outcome.printed {
         log(origin, line);
     }
@@ -139,14 +164,18 @@ pub fn evaluate_logged(
         let origin = Origin::new(name_of(source), 0);
         mistakes.push(Mistake::new(&origin, format!("and {} more mistakes", outcome.uncounted)));
     }
-    if mistakes.is_empty() { Ok(outcome.commands) } else { Err(mistakes) }
+    if mistakes.is_empty() {
+        Ok(Wiring { commands: outcome.commands, hooks: outcome.hooks })
+    } else {
+        Err(mistakes)
+    }
 }
 
 const RUNNING: u8 = 0;
 const LEFT: u8 = 1;
 const ENDED: u8 = 2;
 
-fn sorted(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
+pub(crate) fn sorted(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
     mistakes.sort();
     mistakes.dedup();
     mistakes
@@ -174,6 +203,7 @@ struct Outcome {
     mistakes: Vec<Mistake>,
     uncounted: usize,
     printed: Vec<(Origin, String)>,
+    hooks: Option<Hooks>,
 }
 
 struct Run {
@@ -188,15 +218,22 @@ impl Run {
     fn on_thread(self, state: &AtomicU8, sender: &SyncSender<Option<Outcome>>) {
         // Refused where the node already runs at a lower priority: then that is how it stays.
         let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.run())).ok();
+        let (outcome, resident) = match catch_unwind(AssertUnwindSafe(|| self.run())) {
+            Ok((outcome, resident)) => (Some(outcome), resident),
+            Err(_) => (None, None),
+        };
         if state.swap(ENDED, Ordering::AcqRel) == LEFT {
             ABANDONED.fetch_sub(1, Ordering::AcqRel);
         }
         // Nobody waits any more where the thread was left to itself.
         let _ = sender.send(outcome);
+        // Without anybody who holds the hooks it ends at once.
+        if let Some(resident) = resident {
+            let _ = catch_unwind(AssertUnwindSafe(|| resident.serve()));
+        }
     }
 
-    fn run(&self) -> Outcome {
+    fn run(&self) -> (Outcome, Option<Resident>) {
         budget::begin_run(self.pulse.clone(), self.limits.time, self.limits.total);
         let draft =
             Draft::new(self.limits.clone(), self.known.adapters.clone(), self.known.libraries.clone());
@@ -209,6 +246,7 @@ impl Run {
         for mistake in unread {
             locked(&shared).mistakes.add(mistake);
         }
+        let mut resident = None;
         match Machine::new(&shared, &self.limits) {
             Ok(machine) => {
                 for script in &scripts {
@@ -222,6 +260,9 @@ impl Run {
                     }
                     whole &= machine.run(script);
                 }
+                if whole && !locked(&shared).hooks.is_empty() {
+                    resident = Some(machine);
+                }
             }
             Err(error) => {
                 let sentence = format!("Lua cannot start: {}", crate::sentence::message_of(&error));
@@ -229,13 +270,27 @@ impl Run {
             }
         }
         budget::begin_script();
-        // The machine and its functions are gone: nobody else holds the draft.
-        let draft =
-            Arc::into_inner(shared).map(|draft| draft.into_inner().unwrap_or_else(PoisonError::into_inner));
-        let mut draft = draft.unwrap_or_else(|| Draft::new(self.limits.clone(), Vec::new(), Vec::new()));
+        let mut draft = {
+            let mut draft = locked(&shared);
+            let next = draft.for_hooks();
+            std::mem::replace(&mut *draft, next)
+        };
         let printed = std::mem::take(&mut draft.printed);
+        let hooks = std::mem::take(&mut draft.hooks);
         let (commands, mistakes) = check::commands(draft, whole);
-        Outcome { commands, mistakes: mistakes.list, uncounted: mistakes.uncounted, printed }
+        let (asks, asked) = sync_channel(1);
+        let resident = resident.filter(|_| mistakes.list.is_empty()).map(|machine| Resident {
+            machine,
+            shared,
+            pulse: self.pulse.clone(),
+            limits: self.limits.clone(),
+            asks: asked,
+        });
+        let hooks =
+            resident.as_ref().map(|_| Hooks::new(hooks, asks, self.pulse.clone(), self.limits.clone()));
+        let outcome =
+            Outcome { commands, mistakes: mistakes.list, uncounted: mistakes.uncounted, printed, hooks };
+        (outcome, resident)
     }
 
     fn report(&self, shared: &Shared, script: &str) {
@@ -248,7 +303,7 @@ impl Run {
 }
 
 /// The Lua machine of one run, with the sandbox in it.
-struct Machine {
+pub(crate) struct Machine {
     lua: Lua,
     shared: Shared,
     environment: Function,
@@ -257,6 +312,10 @@ struct Machine {
     /// Its handler: keeps the line at which an error was raised.
     handler: Function,
     globals: Vec<String>,
+    /// Calls the function of a hook.
+    hook: Function,
+    /// Is told what has become of its changes.
+    settle: Function,
     limits: Limits,
 }
 
@@ -268,7 +327,7 @@ impl Machine {
         lua.set_memory_limit(limits.memory_bytes)?;
         let natives = natives(&lua, shared)?;
         let chunk = lua.load(include_str!("sandbox.lua")).set_name(SANDBOX_CHUNK).into_function()?;
-        let (environment, call, handler, globals) = chunk.call(natives)?;
+        let (environment, call, handler, globals, hook, settle) = chunk.call(natives)?;
         Ok(Machine {
             lua,
             shared: shared.clone(),
@@ -276,8 +335,33 @@ impl Machine {
             call,
             handler,
             globals,
+            hook,
+            settle,
             limits: limits.clone(),
         })
+    }
+
+    /// An empty table.
+    pub(crate) fn table(&self) -> mlua::Result<Table> {
+        self.lua.create_table()
+    }
+
+    /// Calls the function of a hook; what was wrong is noted, and the answer is whether it came to its end.
+    pub(crate) fn call_hook(&self, origin: &Origin, number: usize, event: Table) -> bool {
+        let called: mlua::Result<(bool, Value)> =
+            budget::arm(&self.lua).and_then(|()| self.call.call((&self.hook, &self.handler, number, event)));
+        let raised = match called {
+            Ok((true, _)) => return true,
+            Ok((false, raised)) => raised,
+            Err(error) => Value::Error(Box::new(error)),
+        };
+        self.note(&origin.file, &raised);
+        false
+    }
+
+    /// Says whether the changes of the last hook are in force.
+    pub(crate) fn settle(&self, applied: bool) {
+        let _ = self.settle.call::<()>(applied);
     }
 
     /// Runs one script; the answer is whether it came to its end.
@@ -294,14 +378,18 @@ impl Machine {
             Ok((false, raised)) => raised,
             Err(error) => Value::Error(Box::new(error)),
         };
+        self.note(&script.name, &raised);
+        false
+    }
+
+    fn note(&self, script: &str, raised: &Value) {
         let mut draft = locked(&self.shared);
         let mistake = if budget::was_over() {
             self.too_long(&draft, script)
         } else {
-            self.failed(&draft, script, &raised)
+            self.failed(&draft, script, raised)
         };
         draft.mistakes.add(mistake);
-        false
     }
 
     fn call(&self, script: &Script, alias: &str) -> mlua::Result<(bool, Value)> {
@@ -312,9 +400,9 @@ impl Machine {
         self.call.call((chunk, &self.handler))
     }
 
-    fn failed(&self, draft: &Draft, script: &Script, raised: &Value) -> Mistake {
+    fn failed(&self, draft: &Draft, script: &str, raised: &Value) -> Mistake {
         let ending = Ending {
-            script: &script.name,
+            script,
             raised_at: draft.raised_at.clone(),
             memory_bytes: self.limits.memory_bytes,
             globals: &self.globals,
@@ -322,9 +410,9 @@ impl Machine {
         ending.mistake(&draft.chunks, raised)
     }
 
-    fn too_long(&self, draft: &Draft, script: &Script) -> Mistake {
+    fn too_long(&self, draft: &Draft, script: &str) -> Mistake {
         let place = budget::stopped_at().and_then(|(alias, line)| draft.chunks.origin(&alias, line));
-        let origin = place.or(draft.raised_at.clone()).unwrap_or_else(|| Origin::new(&*script.name, 0));
+        let origin = place.or(draft.raised_at.clone()).unwrap_or_else(|| Origin::new(script, 0));
         if budget::run_is_over() {
             let total = show_ns(self.limits.total.as_nanos() as u64);
             return Mistake::new(&origin, format!("stopped: the scripts together have used their {total}"));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use mlua::{LightUserData, Table, Value};
 use tempos_control::schema::{Constructor, Key, KeyKind, constructor};
-use tempos_control::{LevelRule, Value as OptionValue, names, units};
+use tempos_control::{LevelRule, Rate, Value as OptionValue, names, units};
 
 use crate::sentence::{beginning, one_line, render};
 
@@ -30,7 +30,11 @@ pub(crate) enum Field {
     Nested(Box<Fields>),
     Tokens(Vec<LightUserData>),
     Rules(Vec<LevelRule>),
+    /// Known words, or texts of the user's own.
     Words(Vec<String>),
+    Rate(Rate),
+    /// Millionths.
+    Share(u32),
     /// Topics by branch, sorted by name.
     Branches(Vec<(String, String)>),
 }
@@ -67,6 +71,8 @@ impl Fields {
     getter!(tokens, Tokens, Vec<LightUserData>);
     getter!(rules, Rules, Vec<LevelRule>);
     getter!(words, Words, Vec<String>);
+    getter!(rate, Rate, Rate);
+    getter!(share, Share, u32);
     getter!(branches, Branches, Vec<(String, String)>);
 
     /// Whether the key holds several topics by the names of branches.
@@ -264,6 +270,13 @@ impl Reader<'_> {
                 None => return None,
             },
             (KeyKind::Words(words), _) => Err(format!("a list of words, such as {{ {:?} }}", words[0])),
+            (KeyKind::Texts, Value::Table(table)) => match self.list(name, table) {
+                Some(entries) => return self.texts(name, &entries).map(Field::Words),
+                None => return None,
+            },
+            (KeyKind::Texts, _) => Err("a list of texts, such as { \"strict\" }".into()),
+            (KeyKind::Rate, _) => self.rate(&value).map(Field::Rate),
+            (KeyKind::Share, _) => crate::targets::share(&value).map(Field::Share),
             (KeyKind::Targets, Value::String(text)) => self.text(text).map(Field::Text),
             (KeyKind::Targets, Value::Table(table)) => {
                 return self.branches(name, table).map(Field::Branches);

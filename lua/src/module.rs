@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use mlua::{IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value};
 use tempos_control::{Origin, names};
 
-use crate::draft::{Draft, Kind, Pending, Token};
+use crate::draft::{Draft, Kind, Pending, Phase, Token};
 use crate::sentence::{one_line, render};
 use crate::{budget, build, require};
 
@@ -89,10 +89,46 @@ pub(crate) fn natives(lua: &Lua, draft: &Shared) -> mlua::Result<Table> {
 
 fn constructors(lua: &Lua, draft: &Shared, table: &Table) -> mlua::Result<()> {
     let shared = draft.clone();
+    let begin_change = move |lua: &Lua, (kind, name): (LuaString, Value)| {
+        let mut draft = locked(&shared);
+        if draft.phase == Phase::Declaring {
+            let sentence = "tempos.change is for the functions of tempos.on; here the wiring is declared";
+            return answer::<()>(lua, Err(raise(lua, &draft, sentence)));
+        }
+        answer(lua, begin(lua, &mut draft, &kind, &name))
+    };
+    table.set("begin_change", lua.create_function(begin_change)?)?;
+
+    let shared = draft.clone();
     let begin = move |lua: &Lua, (kind, name): (LuaString, Value)| {
-        answer(lua, begin(lua, &mut locked(&shared), &kind, &name))
+        let mut draft = locked(&shared);
+        let is_value = matches!(&*kind.as_bytes(), b"group" | b"channel");
+        if draft.phase == Phase::Changing && !is_value {
+            let sentence =
+                "a function of tempos.on declares nothing; write tempos.change(\"topic\", NAME, { … })";
+            return answer::<()>(lua, Err(raise(lua, &draft, sentence)));
+        }
+        answer(lua, begin(lua, &mut draft, &kind, &name))
     };
     table.set("begin", lua.create_function(begin)?)?;
+
+    let shared = draft.clone();
+    let on = move |lua: &Lua, (event, options): (Value, Value)| {
+        let mut draft = locked(&shared);
+        let origin = caller(lua, &draft);
+        let counted = draft.count_declaration(&origin);
+        let counted = match draft.phase {
+            Phase::Declaring => counted,
+            Phase::Changing => Err("a function of tempos.on takes no further hooks".into()),
+        };
+        if let Err(sentence) = counted {
+            return answer::<()>(lua, Err(raise(lua, &draft, &sentence)));
+        }
+        build::hook(&mut draft, &event, &options, &origin);
+        budget::renew();
+        answer(lua, Ok(()))
+    };
+    table.set("on", lua.create_function(on)?)?;
 
     let shared = draft.clone();
     let finish = move |_: &Lua, (handle, fields): (usize, Value)| {
@@ -123,7 +159,7 @@ fn constructors(lua: &Lua, draft: &Shared, table: &Table) -> mlua::Result<()> {
             Value::String(name) => one_line(&name.to_string_lossy()),
             other => render(&other, 0),
         };
-        let module = ["qos", "topic", "group", "workflow", "channel", "env", "hostname"];
+        let module = ["qos", "topic", "group", "workflow", "channel", "env", "hostname", "on", "change"];
         let hint = if draft.mistakes.is_full() {
             String::new()
         } else {

@@ -126,16 +126,32 @@ setmetatable(base, {
 
 -- The module. A constructor with a name takes its table in a second call: tempos.topic "name" { … }.
 local tempos = {}
-local function curried(begin)
-  return function(name, ...)
-    local handle = begin(name)
-    if select("#", ...) > 0 then return (native.finish(handle, (...))) end
-    return function(fields) return (native.finish(handle, fields)) end
+-- What was declared, so that a hook can change a part of it: a copy of each table, up to a bound.
+local declared, kept, keep_most = { qos = {}, topic = {}, workflow = {} }, 0, 20000
+local function copied(fields)
+  local t = {}
+  for key, value in next, fields do t[key] = value end
+  return t
+end
+local function keep(kind, name, fields)
+  local of = declared[kind]
+  if of and type(name) == "string" and type(fields) == "table" and kept < keep_most then
+    kept = kept + 1
+    of[name] = copied(fields)
   end
 end
-for _, kind in ipairs(native.kinds) do
-  tempos[kind] = curried(function(name) return (answered(native.begin(kind, name))) end)
+local function curried(kind)
+  return function(name, ...)
+    local handle = answered(native.begin(kind, name))
+    local function finish(fields)
+      keep(kind, name, fields)
+      return (native.finish(handle, fields))
+    end
+    if select("#", ...) > 0 then return finish((...)) end
+    return finish
+  end
 end
+for _, kind in ipairs(native.kinds) do tempos[kind] = curried(kind) end
 for _, adapter in ipairs(native.adapters) do
   if tempos[adapter] == nil then
     tempos[adapter] = function(fields) return (answered(native.channel(adapter, fields))) end
@@ -143,6 +159,49 @@ for _, adapter in ipairs(native.adapters) do
 end
 tempos.hostname = native.hostname
 function tempos.env(name) return (answered(native.env(name))) end
+
+-- Hooks: functions that are called when something happens, after the wiring is in force.
+local handlers, changed = {}, {}
+function tempos.on(event, options, handler)
+  if handler == nil then options, handler = {}, options end
+  if type(handler) ~= "function" then
+    error("tempos.on takes an event and a function: tempos.on(\"overload\", function(e) … end)", 2)
+  end
+  answered(native.on(event, options))
+  handlers[#handlers + 1] = handler
+end
+function tempos.change(kind, name, fields)
+  local of = declared[kind]
+  if not of then error("tempos.change changes a \"topic\", a \"workflow\" or a \"qos\"", 2) end
+  if type(fields) ~= "table" then error("tempos.change takes a kind, a name and a table of keys", 2) end
+  local handle = answered(native.begin_change(kind, name))
+  local base = of[name]
+  if base == nil then
+    if kept >= keep_most then error("hooks can change the first " .. keep_most .. " declarations only", 2) end
+    error("no script declares the " .. kind .. " \"" .. name .. "\" that is to be changed", 2)
+  end
+  for _, change in ipairs(changed) do
+    if change.of == of and change.name == name then
+      error("the " .. kind .. " \"" .. name .. "\" was changed in this call already; give all keys at once", 2)
+    end
+  end
+  local merged = copied(base)
+  for key, value in next, fields do merged[key] = value end
+  changed[#changed + 1] = { of = of, name = name, fields = merged }
+  native.finish(handle, merged)
+end
+local function call_hook(index, event)
+  changed = {}
+  handlers[index](event)
+end
+-- The changes are in force, or were refused.
+local function settle(applied)
+  if applied then
+    for _, change in ipairs(changed) do change.of[change.name] = change.fields end
+  end
+  changed = {}
+end
+
 setmetatable(tempos, {
   __index = function(_, name)
     native.unknown(name)
@@ -190,4 +249,4 @@ local names = {}
 for name in pairs(base) do names[#names + 1] = name end
 names[#names + 1] = "require"
 
-return environment, xpcall, native.note_raise, names
+return environment, xpcall, native.note_raise, names, call_hook, settle

@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 use tempos_control::schema::{CONSTRUCTORS, Constructor, Key, KeyKind};
 
+use crate::hooks::{EVENTS, FACTS};
+
 /// The adapters that have a constructor of their own in the stubs; any other goes by `tempos.channel`.
 const ADAPTERS: &[&str] = &["udp", "unix", "tcp", "shm"];
 
@@ -25,6 +27,10 @@ pub fn stubs() -> String {
         let (name, returns) = match constructor.name {
             "channel" => {
                 channel(&mut text, constructor);
+                continue;
+            }
+            "on" => {
+                hooks(&mut text);
                 continue;
             }
             "group" => ("group", ": tempos.Group"),
@@ -49,6 +55,7 @@ pub fn manual() -> String {
     for constructor in CONSTRUCTORS {
         let title = match constructor.name {
             "channel" => "`tempos.ADAPTER { … }`, `tempos.channel(\"ADAPTER\", { … })`".into(),
+            "on" => "`tempos.on(\"EVENT\", { … }, function(e) … end)`".into(),
             name => match name.split_once('.') {
                 Some((outer, inner)) => format!("`{inner} = {{ … }}` in `tempos.{outer}`"),
                 None => format!("`tempos.{name} \"NAME\" {{ … }}`"),
@@ -119,6 +126,25 @@ fn channel(text: &mut String, constructor: &Constructor) {
     line(text, "function tempos.channel(adapter, fields) end\n");
 }
 
+fn hooks(text: &mut String) {
+    let events = EVENTS.iter().map(|event| format!("\"{event}\"")).collect::<Vec<_>>().join("|");
+    line(text, "---What has happened.\n---@class tempos.Happening");
+    for (key, kind, help) in FACTS {
+        line(text, &format!("---@field {key} {kind} {help}"));
+    }
+    line(text, "\n---Calls a function when something happens.");
+    line(text, &format!("---@param event {events}\n---@param options tempos.OnSpec"));
+    line(text, "---@param handler fun(e: tempos.Happening)");
+    line(text, &format!("---@overload fun(event: {events}, handler: fun(e: tempos.Happening))"));
+    line(text, "function tempos.on(event, options, handler) end\n");
+    line(text, "---Changes some keys of what is declared; only in a function of tempos.on.");
+    line(
+        text,
+        "---@param kind \"topic\"|\"workflow\"|\"qos\"\n---@param name string\n---@param fields table",
+    );
+    line(text, "function tempos.change(kind, name, fields) end\n");
+}
+
 fn kind_name(kind: KeyKind) -> String {
     match kind {
         KeyKind::Flag => "boolean".into(),
@@ -134,6 +160,8 @@ fn kind_name(kind: KeyKind) -> String {
             format!("({})[]", words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join("|"))
         }
         KeyKind::Targets => "string|table<string, string>".into(),
+        KeyKind::Texts => "string[]".into(),
+        KeyKind::Share => "number".into(),
         // Texts, and texts with a unit.
         _ => "string".into(),
     }
@@ -157,6 +185,9 @@ fn holds(key: &Key) -> String {
             format!("list of {}", words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "))
         }
         KeyKind::Targets => "text, or table of branches".into(),
+        KeyKind::Texts => "list of texts".into(),
+        KeyKind::Rate => "rate, `\"1000/s\"`".into(),
+        KeyKind::Share => "0 to 1".into(),
         other => format!("{other:?}"),
     }
 }

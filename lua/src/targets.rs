@@ -1,10 +1,11 @@
-//! Lists of words, and the topics that a workflow's outputs may go to by the names of branches.
+//! Lists of words and texts, rates and shares, and the topics that a workflow's outputs may go to by the names
+//! of branches.
 
 use std::collections::BTreeMap;
 
 use mlua::{Table, Value};
-use tempos_control::names;
 use tempos_control::workflow::BRANCHES_MAX;
+use tempos_control::{Rate, names, units};
 
 use crate::fields::Reader;
 use crate::sentence::render;
@@ -45,6 +46,37 @@ impl Reader<'_> {
         Some(found)
     }
 
+    /// Reads a list of texts, each once; `None` where one of them is none, which has been noted.
+    pub(crate) fn texts(&mut self, key: &str, entries: &BTreeMap<i64, Value>) -> Option<Vec<String>> {
+        let mut found = Vec::new();
+        for (at, value) in entries {
+            match value {
+                Value::String(text) => match self.text(text) {
+                    Ok(text) if !found.contains(&text) => found.push(text),
+                    Ok(_) => {}
+                    Err(right) => {
+                        self.wrong(format!("{key}: entry {at} must be {right}"));
+                        return None;
+                    }
+                },
+                other => {
+                    self.wrong(format!("{key}: entry {at} is {}, it must be a text", render(other, 0)));
+                    return None;
+                }
+            }
+        }
+        Some(found)
+    }
+
+    /// A rate, or what would be right.
+    pub(crate) fn rate(&mut self, value: &Value) -> Result<Rate, String> {
+        let right = || String::from("a rate such as \"1000/s\", \"30/min\" or \"2/h\"");
+        match value {
+            Value::String(text) => self.text(text).and_then(|text| units::rate(&text)).map_err(|_| right()),
+            _ => Err(right()),
+        }
+    }
+
     /// Reads topics by the names of branches; `None` where something is wrong, which has been noted.
     pub(crate) fn branches(&mut self, key: &str, table: &Table) -> Option<Vec<(String, String)>> {
         let (mut found, mut sound) = (Vec::new(), !table.has_metatable());
@@ -70,5 +102,20 @@ impl Reader<'_> {
         }
         found.sort();
         Some(found)
+    }
+}
+
+/// A share from 0 to 1 in millionths, or what would be right.
+pub(crate) fn share(value: &Value) -> Result<u32, String> {
+    let number = match value {
+        Value::Integer(number) => *number as f64,
+        Value::Number(number) => *number,
+        _ => f64::NAN,
+    };
+    if (0.0..=1.0).contains(&number) {
+        // Rounded down: less loss is asked for, never more.
+        Ok((number * 1e6 + 1e-6).floor() as u32)
+    } else {
+        Err("a number from 0 to 1: the share of events that may be lost".into())
     }
 }

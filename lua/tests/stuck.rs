@@ -7,7 +7,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{known, run, run_with};
-use tempos_lua::{ABANDONED_MAX, Limits, Source, abandoned, evaluate};
+use tempos_lua::{ABANDONED_MAX, Happening, Limits, Source, abandoned, evaluate, evaluate_wiring};
 
 /// Sorting in C, with a comparison in C: no hook is called in between.
 const LONG_SORT: &str = "local t = {} for n = 1, 1500000 do t[n] = (n * 7919) % 1500007 end table.sort(t)";
@@ -38,4 +38,19 @@ fn a_stuck_script_is_left_to_itself_and_comes_to_its_end() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(run("tempos.topic 'after' {}").is_ok());
+
+    // A hook is a script like any other, and takes the hooks of its wiring along.
+    let lua = format!("tempos.on(\"overload\", function() {LONG_SORT} end)");
+    let source = Source::Text { chunk_name: "wiring.lua".into(), lua };
+    let hooks = evaluate_wiring(&source, &known(), &patient, |_, _| {}).expect("good").hooks.expect("one");
+    let left = hooks.call(0, Happening::default()).expect_err("it is stuck")[0].to_string();
+    assert!(left.starts_with("wiring.lua:1: this hook is stuck in one operation"), "{left}");
+    assert_eq!(abandoned(), 1);
+    let gone = hooks.call(0, Happening::default()).expect_err("they are gone")[0].to_string();
+    assert_eq!(gone, "wiring.lua:1: the hooks of this wiring have ended");
+    let begun = Instant::now();
+    while abandoned() > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(120), "the abandoned thread must come to its end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

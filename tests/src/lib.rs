@@ -13,6 +13,7 @@
 pub mod built;
 pub mod bus;
 pub mod child;
+pub mod engine;
 pub mod figures;
 pub mod fixture;
 pub mod function;

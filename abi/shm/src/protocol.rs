@@ -3,8 +3,9 @@
 //! One side writes, the other reads. Positions count bytes from the ring's beginning and never go back. A side
 //! that waits says so in a word of its own, looks once more, and only then waits; the other side first moves
 //! its position and then looks at that word. The two fences make sure that at least one of them sees the
-//! other, so no wake-up is lost, and none is sent while nobody waits. `model` at the end of this file has
-//! every interleaving of it tried.
+//! other, so no wake-up is lost, and none is sent while nobody waits. The two flags are only ever swapped: each change
+//! follows the one before it, whoever made it, which is what `model` at the end of this file relies on. It tries the
+//! interleavings with up to five preemptions.
 //!
 //! Nothing that the other side wrote is believed: a position that it could not have reached is [`Broken`].
 
@@ -141,13 +142,13 @@ impl Writing {
     /// # Errors
     /// Where the reader's position makes no sense.
     pub fn wait_for(&mut self, words: &impl Words, bytes: u64) -> Result<bool, Broken> {
-        words.store(Word::Waits, bytes.max(self.capacity / 4), Ordering::Relaxed);
+        words.swap(Word::Waits, bytes.max(self.capacity / 4));
         words.fence();
         self.look(words)?;
         if self.capacity - self.tail.wrapping_sub(self.head) < bytes {
             return Ok(true);
         }
-        words.store(Word::Waits, 0, Ordering::Relaxed);
+        words.swap(Word::Waits, 0);
         Ok(false)
     }
 
@@ -254,7 +255,7 @@ impl Reading {
     /// Where the writer's position makes no sense.
     #[inline]
     pub fn sleep(&mut self, words: &impl Words) -> Result<bool, Broken> {
-        words.store(Word::Sleeps, 1, Ordering::Relaxed);
+        words.swap(Word::Sleeps, 1);
         words.fence();
         if self.available(words)? == 0 {
             return Ok(true);
@@ -266,7 +267,7 @@ impl Reading {
     /// Says that the reader does not wait any more.
     #[inline]
     pub fn wake(&self, words: &impl Words) {
-        words.store(Word::Sleeps, 0, Ordering::Relaxed);
+        words.swap(Word::Sleeps, 0);
     }
 
     fn look(&mut self, words: &impl Words) -> Result<(), Broken> {

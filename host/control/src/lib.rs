@@ -5,12 +5,14 @@
 //! This room does no I/O, knows no plugin, and never asks who is calling.
 
 pub mod command;
+pub mod grant;
 pub mod level;
 pub mod mistake;
 pub mod names;
 pub mod node;
 pub mod notice;
 pub mod object;
+pub mod request;
 pub mod schema;
 pub mod topic;
 pub mod units;
@@ -18,11 +20,13 @@ pub mod value;
 pub mod workflow;
 
 pub use command::{Command, Finding, Order, Reply, Verdict};
+pub use grant::{Answer, Grade, Grant, HopGrant};
 pub use level::{FullQueue, LevelSpec, NetworkMarks, QueueSettings, RateBounds, Scheduler};
 pub use mistake::{Mistake, Origin, Refusal, RefusalKind};
 pub use node::Node;
 pub use notice::Notice;
 pub use object::{Condition, Figure, Figures, Kind, ObjectState};
+pub use request::{Allowed, Delivery, OnUnmet, QosRequest, Rate};
 pub use topic::{
     ChannelSpec, EndpointSpec, EventFormat, GroupSpec, LevelRule, Matcher, OverRate, Pick, TopicSpec,
 };

@@ -64,6 +64,8 @@ pub enum Figure {
     Counts(BTreeMap<String, u64>),
     /// p50, p99, p99.9 and max by hop, in nanoseconds.
     Latency(BTreeMap<String, [u64; 4]>),
+    /// Rows of four texts, in their order.
+    Rows(Vec<[String; 4]>),
 }
 
 /// The figures of an object by their names, in `CamelCase` as D-Bus properties are.

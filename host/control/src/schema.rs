@@ -1,75 +1,12 @@
 //! Every key that a wiring script may use: one table, from which the key check, the editor stubs and
 //! the manual are made, so that they cannot drift apart.
 
+mod kind;
+
+pub use kind::{Constructor, Key, KeyKind};
+
+use crate::Delivery;
 use crate::workflow::RETRY_OUTCOMES;
-
-/// What a key holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum KeyKind {
-    /// `true` or `false`.
-    Flag,
-    /// A whole number from `min` to `max`.
-    Integer {
-        /// The least.
-        min: i64,
-        /// The most.
-        max: i64,
-    },
-    /// A text.
-    Text,
-    /// A duration with its unit ("2ms").
-    Duration,
-    /// A size with its unit ("16MiB").
-    Size,
-    /// One of these words.
-    Word(&'static [&'static str]),
-    /// A list of whole numbers.
-    Integers,
-    /// A nested table whose keys are those of the named constructor.
-    Table(&'static str),
-    /// One channel.
-    Channel,
-    /// A list of channels.
-    Channels,
-    /// A list of groups, or of channels (each then a group of its own).
-    Groups,
-    /// A list of these words.
-    Words(&'static [&'static str]),
-    /// A topic, or topics by the names of branches: `{ NAME = TOPIC, … }`.
-    Targets,
-    /// A list of level rules: `{ match = { ATTRIBUTE = VALUE, … }, qos = LEVEL }`.
-    Rules,
-}
-
-/// One key of a constructor.
-#[derive(Clone, Copy, Debug)]
-pub struct Key {
-    /// The key.
-    pub name: &'static str,
-    /// What it holds.
-    pub kind: KeyKind,
-    /// Whether it must be given.
-    pub required: bool,
-    /// The default, as a user would write it; empty where there is none.
-    pub default: &'static str,
-    /// One line of help.
-    pub help: &'static str,
-}
-
-/// One constructor of the Lua module, or a nested table of one.
-#[derive(Clone, Copy, Debug)]
-pub struct Constructor {
-    /// Its name: `qos`, `topic`, `qos.queue`, …
-    pub name: &'static str,
-    /// One line of help.
-    pub help: &'static str,
-    /// Its keys.
-    pub keys: &'static [Key],
-    /// Whether keys that are not listed go to the plugin that the table names, to be checked against
-    /// that plugin's option table.
-    pub open: bool,
-}
 
 const fn key(name: &'static str, kind: KeyKind, default: &'static str, help: &'static str) -> Key {
     Key { name, kind, required: false, default, help }
@@ -78,6 +15,21 @@ const fn key(name: &'static str, kind: KeyKind, default: &'static str, help: &'s
 const fn required(name: &'static str, kind: KeyKind, help: &'static str) -> Key {
     Key { name, kind, required: true, default: "", help }
 }
+
+const REQUEST: Key = key(
+    "request",
+    KeyKind::Table("topic.request"),
+    "",
+    "What is asked for in figures; where qos is left out, the controller chooses the level.",
+);
+const ALLOW: Key =
+    key("allow", KeyKind::Table("topic.allow"), "", "What the controller may choose for the request.");
+const ON_UNMET: Key = key(
+    "on_unmet",
+    KeyKind::Word(&["refuse", "degrade"]),
+    "\"refuse\"",
+    "What happens where the request cannot be met: the wiring is refused, or the best is given and shown.",
+);
 
 /// All constructors.
 pub const CONSTRUCTORS: &[Constructor] = &[
@@ -252,6 +204,9 @@ pub const CONSTRUCTORS: &[Constructor] = &[
                 "false",
                 "Outputs of workflows come here whose event names this topic in its attribute reply-to.",
             ),
+            REQUEST,
+            ALLOW,
+            ON_UNMET,
             key(
                 "rules",
                 KeyKind::Rules,
@@ -368,6 +323,52 @@ pub const CONSTRUCTORS: &[Constructor] = &[
                 "The subscription group that it is a member of; one of its own by default.",
             ),
             required("call", KeyKind::Table("workflow.call"), "The function."),
+            REQUEST,
+            ALLOW,
+            ON_UNMET,
+        ],
+    },
+    Constructor {
+        name: "topic.request",
+        help: "What a topic or a workflow asks of its quality, in figures. A workflow's hold from the way in of its topic to the way out of the last one.",
+        open: false,
+        keys: &[
+            key("latency_p99", KeyKind::Duration, "", "99 of 100 events are through within this."),
+            key("jitter", KeyKind::Duration, "", "How much longer the slowest may take than the fastest."),
+            key(
+                "rate",
+                KeyKind::Rate,
+                "",
+                "The most events that come, `\"1000/s\"`; what is granted holds up to it.",
+            ),
+            key("loss", KeyKind::Share, "", "The share of events that may be lost; 0: none."),
+            key("delivery", KeyKind::Word(Delivery::WORDS), "", "What is to hold of an event on its way."),
+        ],
+    },
+    Constructor {
+        name: "topic.allow",
+        help: "What the controller may choose for a request; an empty list allows everything.",
+        open: false,
+        keys: &[
+            key("levels", KeyKind::Texts, "{}", "Levels."),
+            key(
+                "policies",
+                KeyKind::Texts,
+                "{}",
+                "Queue policies, and with them the levels that have one of them.",
+            ),
+            key(
+                "methods",
+                KeyKind::Texts,
+                "{}",
+                "Invocation methods that the functions on the way may have.",
+            ),
+            key(
+                "settings",
+                KeyKind::Flag,
+                "false",
+                "Whether settings of channels may be changed that their peers notice, such as acknowledge.",
+            ),
         ],
     },
     Constructor {
@@ -472,6 +473,20 @@ pub const CONSTRUCTORS: &[Constructor] = &[
                 KeyKind::Integer { min: 0, max: 100 },
                 "10",
                 "Percent of the events that it gets; their ids decide which.",
+            ),
+        ],
+    },
+    Constructor {
+        name: "on",
+        help: "Calls a function when something happens: `tempos.on(\"EVENT\", { … }, function(e) … end)`; the table may be left out.",
+        open: false,
+        keys: &[
+            key("name", KeyKind::Text, "", "Only what happens to the object of this name."),
+            key(
+                "hold",
+                KeyKind::Duration,
+                "\"1s\"",
+                "Least time between two calls for one object; without a further one for so long it is over.",
             ),
         ],
     },

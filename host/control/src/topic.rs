@@ -1,6 +1,6 @@
 //! A topic as it is requested: ingress channels, a queue, egress channels (the paper's T).
 
-use crate::{Origin, Value};
+use crate::{Origin, QosRequest, Value};
 
 /// How an event is laid out on the wire of a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,8 +133,15 @@ pub const STALL_NS: u64 = 1_000_000_000;
 pub struct TopicSpec {
     /// Its name.
     pub name: String,
-    /// The level of its events, unless an endpoint says otherwise.
+    /// The level of its events, unless an endpoint says otherwise. Where it is free, what is in force here was
+    /// chosen by the controller.
     pub qos: String,
+    /// Whether the user left the level to the controller, which then chooses it by the request.
+    pub qos_is_free: bool,
+    /// The level that the user named, where `on_unmet = "degrade"` has put its events on a lower one.
+    pub qos_given_up: Option<String>,
+    /// What is asked for beside a level.
+    pub request: Option<Box<QosRequest>>,
     /// Where its events come from. Events also come from workflows and from `Publish`.
     pub ingress: Vec<ChannelSpec>,
     /// Where they go. Each group gets each event once.
@@ -165,6 +172,9 @@ impl TopicSpec {
         TopicSpec {
             name: name.into(),
             qos: crate::level::BEST_EFFORT.into(),
+            qos_is_free: false,
+            qos_given_up: None,
+            request: None,
             ingress: Vec::new(),
             egress: Vec::new(),
             rank: 128,

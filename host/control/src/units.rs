@@ -1,5 +1,7 @@
 //! Durations and sizes as people write them: a whole or decimal number and a unit, nothing else.
 
+use crate::Rate;
+
 /// Reads a duration such as `250us`, `2ms`, `1.5s`, `3min`; the answer is in nanoseconds.
 ///
 /// # Errors
@@ -26,6 +28,30 @@ pub fn size_bytes(text: &str) -> Result<u64, String> {
     ];
     quantity(text, UNITS, "a size with its unit, such as \"512B\", \"64KiB\" or \"16MiB\"")
 }
+
+/// Reads a rate such as `1000/s`, `30/min` or `2/h`.
+///
+/// # Errors
+/// One sentence that says what would be right.
+pub fn rate(text: &str) -> Result<Rate, String> {
+    const RIGHT: &str = "a rate such as \"1000/s\", \"30/min\" or \"2/h\"";
+    let wrong = || format!("{text:?} is not {RIGHT}");
+    let (count, unit) = text.split_once('/').ok_or_else(wrong)?;
+    let count: u64 = count.trim().parse().map_err(|_| wrong())?;
+    let factor = match unit.trim() {
+        "s" => 3600,
+        "min" => 60,
+        "h" => 1,
+        _ => return Err(wrong()),
+    };
+    match count.checked_mul(factor) {
+        Some(per_hour @ 1..=RATE_PER_HOUR_MAX) => Ok(Rate { per_hour }),
+        _ => Err(format!("{text:?} is out of range; \"1/h\" to \"100000000/s\" are rates")),
+    }
+}
+
+/// The highest rate: a hundred million events in a second.
+const RATE_PER_HOUR_MAX: u64 = 360_000_000_000;
 
 fn quantity(text: &str, units: &[(&str, f64)], right: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is not {right}");
@@ -93,6 +119,16 @@ mod tests {
             assert!(duration_ns(wrong).is_err(), "{wrong:?}");
         }
         assert!(size_bytes("5ms").unwrap_err().contains("64KiB"));
+    }
+
+    #[test]
+    fn rates_are_read_with_their_units() {
+        assert_eq!(rate("1000/s"), Ok(Rate::per_second(1000)));
+        assert_eq!(rate(" 30 / min"), Ok(Rate { per_hour: 1800 }));
+        for wrong in ["1000", "1000/d", "0/s", "-1/s", "1.5/s", "/s", "100000001/s", "99999999999999999999/s"]
+        {
+            assert!(rate(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

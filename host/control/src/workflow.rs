@@ -1,6 +1,6 @@
 //! A workflow as it is requested: topic → function → topic.
 
-use crate::{Origin, Value, names};
+use crate::{Origin, QosRequest, Value, names};
 
 /// The most branches of a workflow.
 pub const BRANCHES_MAX: usize = 16;
@@ -93,6 +93,8 @@ pub struct WorkflowSpec {
     pub replies: bool,
     /// The subscription group that it is a member of; `None`: one of its own.
     pub group: Option<String>,
+    /// What is asked for from the way in of its topic to the way out of the last one.
+    pub request: Option<Box<QosRequest>>,
     /// What it calls.
     pub call: CallSpec,
     /// Where it was declared.

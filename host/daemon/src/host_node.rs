@@ -1,21 +1,27 @@
 //! The node as its doors see it: the engine, and before it the scripts that speak of a wiring.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tempos_abi::host::LogLevel;
-use tempos_control::{Kind, Mistake, Node, Notice, ObjectState, Order, Origin, Refusal, RefusalKind, Reply};
+use tempos_control::{
+    Command, Kind, Mistake, Node, Notice, ObjectState, Order, Origin, Refusal, RefusalKind, Reply,
+};
 use tempos_engine::Engine;
-use tempos_lua::{Known, Limits, Source};
+use tempos_lua::{Hooks, Known, Limits, Source, Wiring};
 
 use crate::config::NodeFile;
+use crate::hooks;
 use crate::log::Log;
 use crate::turn::Turn;
 
 /// Under this name the daemon's own troubles with the wiring stand among the node's degradations.
 const WIRING: &str = "wiring";
+/// And the troubles with its hooks under this one.
+const HOOKS: &str = "hooks";
 /// How long a wiring order waits for the one before it.
 const TURN_WAIT: Duration = Duration::from_secs(10);
 
@@ -29,12 +35,15 @@ pub struct HostNode {
     limits: Limits,
     log: Log,
     turn: Turn,
+    /// Counts the wirings that were applied: hooks are those of one of them.
+    epoch: AtomicU64,
+    this: Weak<HostNode>,
 }
 
 impl HostNode {
     /// Puts the scripts' room in front of an engine.
     pub fn new(engine: Engine, file: &NodeFile, log: Log) -> Arc<HostNode> {
-        Arc::new(HostNode {
+        Arc::new_cyclic(|this| HostNode {
             engine,
             wiring: file.wiring.clone(),
             wiring_named: file.wiring_named,
@@ -42,6 +51,8 @@ impl HostNode {
             limits: file.limits.clone(),
             log,
             turn: Turn::default(),
+            epoch: AtomicU64::new(0),
+            this: this.clone(),
         })
     }
 
@@ -99,8 +110,14 @@ impl HostNode {
         let printed = |origin: &Origin, line: &str| {
             self.log.say(LogLevel::INFO, "script", &format!("{origin}: {line}"));
         };
-        match tempos_lua::evaluate_logged(source, &known, &self.limits, printed) {
-            Ok(commands) => self.engine.carry_out(Order::Apply { commands, whole: true, dry_run }),
+        match tempos_lua::evaluate_wiring(source, &known, &self.limits, printed) {
+            Ok(Wiring { commands, hooks }) => {
+                let reply = self.engine.carry_out(Order::Apply { commands, whole: true, dry_run })?;
+                if !dry_run {
+                    self.take_hooks(hooks);
+                }
+                Ok(reply)
+            }
             Err(mistakes) => {
                 let refusal = Refusal::of_mistakes(mistakes);
                 if !dry_run {
@@ -109,6 +126,31 @@ impl HostNode {
                 Err(refusal)
             }
         }
+    }
+
+    /// The hooks of the wiring that has just come into force take the place of those before.
+    fn take_hooks(&self, hooks: Option<Hooks>) {
+        let epoch = self.epoch.fetch_add(1, Ordering::AcqRel) + 1;
+        self.engine.degrade(HOOKS, None);
+        let (Some(hooks), Some(this)) = (hooks, self.this.upgrade()) else { return };
+        if let Err(error) = hooks::start(&this, epoch, hooks, self.log.clone()) {
+            let sentence = format!("no hook is called: the system gives no thread: {error}");
+            self.log.say(LogLevel::ERROR, HOOKS, &sentence);
+            self.engine.degrade(HOOKS, Some(sentence));
+        }
+    }
+
+    /// How many wirings were applied.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Carries out what a hook of the wiring of that epoch wants to change; `None` where another one is in force by
+    /// now, or is being read.
+    pub fn change_by_hook(&self, epoch: u64, commands: Vec<Command>) -> Option<Result<Reply, Refusal>> {
+        let _held = self.turn.wait(TURN_WAIT)?;
+        (self.epoch() == epoch)
+            .then(|| self.engine.carry_out(Order::Apply { commands, whole: false, dry_run: false }))
     }
 }
 

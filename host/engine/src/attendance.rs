@@ -69,6 +69,7 @@ impl Controller {
             if changed {
                 self.show();
                 self.check_grants();
+                self.explain();
                 self.herald.tell(Notice::ObjectsChanged);
             }
         }

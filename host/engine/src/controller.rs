@@ -5,6 +5,7 @@ mod checkup;
 mod crossings;
 mod enforcement;
 mod folders;
+mod granting;
 mod retirement;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -103,6 +104,8 @@ pub struct Controller {
     pub(crate) slow: BTreeMap<String, String>,
     /// Events that each level with a least rate had passed on when it was looked at last.
     pub(crate) passed: BTreeMap<String, u64>,
+    /// What each topic and workflow gets for what it asks.
+    grants: Arc<crate::grants::Settled>,
     last_told: Instant,
     pulse: u64,
     quiet: u32,
@@ -149,6 +152,7 @@ impl Controller {
             restarts: Restarts::default(),
             slow: BTreeMap::new(),
             passed: BTreeMap::new(),
+            grants: granting::none(),
             last_told: Instant::now(),
             pulse: 0,
             quiet: 0,
@@ -245,17 +249,19 @@ impl Controller {
         whole: bool,
         dry_run: bool,
     ) -> Result<Reply, Refusal> {
-        let next = self.wiring.after(&self.base, commands, whole).map_err(Refusal::of_mistakes)?;
+        let mut next = self.wiring.after(&self.base, commands, whole).map_err(Refusal::of_mistakes)?;
+        let granted = self.admit(&mut next)?;
         let mut lines = self.wiring.difference(&next);
         // What can be refused without opening anything is: no channel then hands its descriptor over in vain.
         lines.extend(self.check(&next)?);
         lines.extend(next.tight_deadlines());
         if dry_run {
-            return Ok(Reply::Report(report(&lines, "would change nothing")));
+            let said = std::iter::once(report(&lines, "would change nothing")).chain(granted);
+            return Ok(Reply::Report(said.collect::<Vec<_>>().join("\n")));
         }
         let notes = self.bring_into_force(next, Strictness::Whole)?;
         let mut said = report(&lines, "nothing changed");
-        for note in notes {
+        for note in granted.into_iter().filter(|_| !lines.is_empty()).chain(notes) {
             said.push('\n');
             said.push_str(&note);
         }

@@ -13,6 +13,7 @@ pub mod bridging;
 mod controller;
 pub mod delivery;
 pub mod engine;
+mod grants;
 mod heirs;
 mod herald;
 pub mod lane;

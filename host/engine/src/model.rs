@@ -83,6 +83,8 @@ pub struct Picture {
     pub adapters: BTreeMap<String, AdapterView>,
     /// Plugins.
     pub plugins: BTreeMap<String, PluginState>,
+    /// What topics and workflows get for what they ask.
+    pub grants: Arc<crate::grants::Settled>,
 }
 
 /// The model.
@@ -197,8 +199,16 @@ impl Model {
             Kind::Plugin => picture.plugins.get(name).map(plugin),
             Kind::Adapter => picture.adapters.get(name).map(|view| adapter(name, view)),
             Kind::Channel => picture.channels.get(name).map(channel),
-            Kind::Topic => picture.topics.get(name).map(topic),
-            Kind::Workflow => picture.workflows.get(name).map(WorkflowView::figures),
+            Kind::Topic => picture.topics.get(name).map(|view| {
+                let mut figures = topic(view);
+                granted(&mut figures, picture.grants.topics.get(name));
+                figures
+            }),
+            Kind::Workflow => picture.workflows.get(name).map(|view| {
+                let mut figures = view.figures();
+                granted(&mut figures, picture.grants.workflows.get(name));
+                figures
+            }),
             _ => None,
         })?;
         let condition = match kind {
@@ -371,6 +381,20 @@ fn channel(view: &ChannelView) -> Figures {
         ]);
     }
     figures
+}
+
+/// What is given for what was asked.
+fn granted(figures: &mut Figures, grant: Option<&tempos_control::Grant>) {
+    let Some(grant) = grant else { return };
+    let rows = grant
+        .hops
+        .iter()
+        .map(|hop| [hop.hop.clone(), hop.asked.clone(), hop.granted.clone(), hop.why.clone()]);
+    figures.extend([
+        ("Requested", Figure::Text(grant.asked.clone())),
+        ("Granted", Figure::Text(grant.sentence.clone())),
+        ("Grant", Figure::Rows(rows.collect())),
+    ]);
 }
 
 fn topic(view: &TopicView) -> Figures {

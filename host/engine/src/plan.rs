@@ -155,6 +155,13 @@ pub struct CallRoad {
     pub downstream_ns: u64,
 }
 
+impl CallRoad {
+    /// Whether an output may go to the topic of that index.
+    pub fn leads_to(&self, topic: u32) -> bool {
+        self.to == Some(topic) || self.branches.iter().any(|(_, to)| *to == topic)
+    }
+}
+
 impl CallPlan {
     /// Its function, and its canary.
     pub fn functions(&self) -> impl Iterator<Item = &Prepared> {

@@ -12,8 +12,9 @@ use crate::wiring::Channels as _;
 impl Controller {
     /// Draws the picture.
     pub(crate) fn show(&self) {
-        let (generation, state) = self.model.read(|old| (old.generation, old.state.clone()));
-        let mut picture = Picture { generation, state, ..Picture::default() };
+        let (generation, state, grants) =
+            self.model.read(|old| (old.generation, old.state.clone(), std::sync::Arc::clone(&old.grants)));
+        let mut picture = Picture { generation, state, grants, ..Picture::default() };
         self.show_topics(&mut picture);
         self.show_lanes(&mut picture);
         self.show_failures(&mut picture);

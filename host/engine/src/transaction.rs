@@ -451,12 +451,14 @@ fn remove_unused(draft: &mut LaneDraft, planned: &BTreeSet<usize>, used: &Used) 
         }
     }
     let mut lingering = BTreeSet::new();
+    // One moment for all: none goes before another whose functions put out to it.
+    let until = Instant::now() + REMOVAL_LIMIT;
     for at in 0..draft.plan.topics.len() {
         if planned.contains(&at) {
             continue;
         }
         if let Some(topic) = &mut draft.plan.topics[at] {
-            topic.removed.get_or_insert_with(|| Instant::now() + REMOVAL_LIMIT);
+            topic.removed.get_or_insert(until);
             lingering.insert(at as u32);
         }
     }

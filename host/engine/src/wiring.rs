@@ -2,6 +2,7 @@
 //!
 //! Pure: no plugin, no socket, no clock.
 
+mod asked;
 mod chains;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,6 +81,7 @@ impl Wiring {
         self.check_levels(&mut mistakes);
         self.check_topics(&mut mistakes);
         self.check_workflows(&mut mistakes);
+        self.check_requests(&mut mistakes);
         mistakes
     }
 
@@ -410,6 +412,7 @@ mod tests {
             branches: Vec::new(),
             replies: false,
             group: None,
+            request: None,
             call: CallSpec::new("dlf", "/f.so", &origin),
             origin,
         })

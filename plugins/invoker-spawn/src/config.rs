@@ -2,8 +2,7 @@
 
 use tempos_abi::invoker::FunctionSpec;
 use tempos_abi::{OptionKind, OptionSpec, PluginError};
-
-use crate::runtime::Runtime;
+use tempos_process::runtime::Runtime;
 
 /// The option table.
 pub const OPTIONS: &[OptionSpec] = &[
@@ -132,16 +131,7 @@ impl Config {
             }
         };
         let text = |key: &str| options.text(key).filter(|text| !text.is_empty());
-        let runtime = match text("runtime") {
-            None | Some("native") => Runtime::Native,
-            Some("python") => Runtime::Python,
-            Some("javascript") => Runtime::JavaScript,
-            Some(other) => {
-                return Err(format!(
-                    "runtime = {other:?} is neither \"native\" nor \"python\" nor \"javascript\""
-                ));
-            }
-        };
+        let runtime = Runtime::of(text("runtime"))?;
         let mode = match text("mode") {
             None | Some("each") => Mode::Each,
             Some("warm") => Mode::Warm,

@@ -10,8 +10,7 @@ use object::endian::LittleEndian;
 use object::read::elf::{FileHeader, ProgramHeader};
 use tempos_abi::PluginError;
 use tempos_abi::invoker::FunctionSpec;
-
-use crate::runtime::Runtime;
+use tempos_process::runtime::Runtime;
 
 const MACHINE: Machine = if cfg!(target_arch = "aarch64") { EM_AARCH64 } else { EM_X86_64 };
 /// Enough for the headers of any program, and for the first line of a script.

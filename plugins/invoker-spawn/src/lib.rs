@@ -5,32 +5,15 @@
 //! event and nothing else. `prepare` is called by the controller, `invoke` by a lane's workers. The daemon never
 //! forks: a thread of the function's own, scheduled as its level, starts its processes.
 
-mod clock;
 mod config;
-mod control_group;
-mod each;
-mod environment;
-mod frame;
-mod guard;
 mod inspect;
-mod instance;
-mod launcher;
 mod limits;
 mod method;
-mod pool;
-mod process;
-mod program;
-mod running;
+mod orders;
 mod runtime;
-mod scheduling;
-mod seccomp;
-mod spawner;
-mod tail;
 #[cfg(test)]
 mod tests;
 mod user;
-mod verdict;
-mod warm;
 
 tempos_abi::export_plugin! {
     name: "spawn",

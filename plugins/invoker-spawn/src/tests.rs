@@ -12,8 +12,8 @@ use tempos_abi::invoker::{
 };
 use tempos_abi::std_types::{RArc, RSlice, RStr};
 use tempos_abi::{OptionValue, Options, PluginError, QosLevel};
+use tempos_process::clock::now_ns;
 
-use crate::clock::now_ns;
 use crate::method::{Spawn, SpawnFunction};
 
 mod each;

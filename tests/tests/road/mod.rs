@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // Each of them uses its part.
 
+pub mod container;
 pub mod workflow;
 
 use std::os::unix::net::UnixDatagram;

@@ -1,5 +1,7 @@
-//! The protocol in loom: interleavings of the two sides with up to three preemptions, and the orders in which weak memory may show
-//! their words. A lost wake-up leaves a thread waiting for ever, which loom reports as a deadlock.
+//! The protocol in loom: interleavings of the two sides with up to five preemptions, and the orders in which weak
+//! memory may show their words. A lost wake-up leaves a thread waiting for ever, which loom reports as a deadlock.
+//! Without a bound the model does not come to an end within minutes. Where the flags are set by plain stores it finds
+//! a deadlock with four preemptions.
 
 use loom::sync::atomic::{AtomicU8, AtomicU64, fence};
 use loom::sync::{Arc, Condvar, Mutex};
@@ -137,7 +139,7 @@ fn take(shared: &Shared, capacity: u64, reading: &mut Reading, next: &mut u8) {
 
 fn explore(check: impl Fn(&Arc<Shared>) + Sync + Send + 'static) {
     let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
+    model.preemption_bound = Some(5);
     model.check(move || check(&Arc::new(Shared::default())));
 }
 

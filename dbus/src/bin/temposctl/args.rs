@@ -151,6 +151,15 @@ pub enum Verb {
         topic: Option<String>,
     },
 
+    /// Show what a topic or a workflow gets for what it asks, hop by hop, and why
+    #[command(
+        after_help = "EXAMPLES\n  temposctl explain press/vibration\n\nThe exit code is 3 where it gets less than it asks."
+    )]
+    Explain {
+        /// The topic or workflow
+        name: String,
+    },
+
     /// Say what this system grants to real-time threads, and how to mend what it does not
     #[command(
         after_help = "EXAMPLES\n  temposctl doctor\n\nThe exit code is 1 when something is bad: a level does not get \

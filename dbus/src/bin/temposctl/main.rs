@@ -7,6 +7,7 @@ mod client;
 mod doctor;
 mod events;
 mod exit;
+mod explain;
 mod figures;
 mod json;
 mod kit;
@@ -87,6 +88,7 @@ fn run(args: &Args, output: &mut Output) -> Result<u8, Failing> {
             Verb::Pub(publish) => events::publish(&client, output, publish).await,
             Verb::Sub(subscribe) => events::subscribe(&client, output, subscribe).await,
             Verb::Latency { topic } => latency::latency(&client, output, topic.as_deref()).await,
+            Verb::Explain { name } => explain::explain(&client, output, name).await,
             Verb::Doctor => doctor::doctor(&client, output).await,
             // Answered above, without a node.
             Verb::New { .. } | Verb::Tsn { .. } | Verb::Completions { .. } => Ok(0),

@@ -45,6 +45,11 @@ impl Object {
         self.read("LatencyNs").unwrap_or_default()
     }
 
+    /// Rows of four texts.
+    pub fn rows(&self, property: &str) -> Vec<(String, String, String, String)> {
+        self.read(property).unwrap_or_default()
+    }
+
     fn read<T>(&self, property: &str) -> Option<T>
     where
         T: TryFrom<OwnedValue>,

@@ -106,6 +106,7 @@ impl Controller {
         self.lock_code();
         self.show();
         self.check_grants();
+        self.explain();
         self.herald.tell(Notice::ObjectsChanged);
         Ok(notes)
     }

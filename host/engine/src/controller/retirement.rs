@@ -129,6 +129,7 @@ impl Controller {
                 .map(|(at, ..)| at)
                 .collect();
             let Some(entry) = &mut self.lanes[index] else { continue };
+            let done = without_awaited(&entry.plan, done);
             if done.is_empty() {
                 continue;
             }
@@ -159,6 +160,24 @@ impl Controller {
                 }
                 Err(tables) => std::mem::forget(tables),
             }
+        }
+    }
+}
+
+/// Of the topics that are done, those that no function of another removed topic may still put out to: its outputs
+/// would come to whichever topic got the free place.
+fn without_awaited(plan: &LanePlan, mut done: Vec<usize>) -> Vec<usize> {
+    loop {
+        let before = done.len();
+        let stays = |topic: u32| !done.contains(&(topic as usize));
+        let awaited = |at: &usize| {
+            let mut calls = plan.calls.iter().flatten();
+            calls.any(|call| stays(call.topic_index) && call.road.leads_to(*at as u32))
+        };
+        let left: Vec<usize> = done.iter().copied().filter(|at| !awaited(at)).collect();
+        done = left;
+        if done.len() == before {
+            return done;
         }
     }
 }

@@ -17,6 +17,8 @@ impl LaneState {
     pub(crate) fn dispatch(&mut self) -> Result<(), Disowned> {
         if self.queue_failed || self.queued == 0 {
             self.more_queued = false;
+            // What the policy wanted to be asked for has left with its topic: the lane does not wake up for it.
+            self.wake_at_ns = 0;
             if !self.dirty.is_empty() {
                 self.now = monotonic_ns();
             }

@@ -134,6 +134,8 @@ impl LaneState {
                     && outlet.pending.len() < outlet.pending.capacity()
                     && self.pool.record(handle).attempts < ATTEMPTS_MAX =>
             {
+                #[cfg(test)]
+                crate::simulation::world::note_rerouted(self.pool.payload(handle));
                 self.pool.record_mut(handle).attempts += 1;
                 self.enqueue(id, handle);
             }

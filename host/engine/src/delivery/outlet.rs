@@ -257,14 +257,15 @@ impl LaneState {
         if let Some(outlet) = self.outlet(id) {
             outlet.stats.pending.set(outlet.pending.len() as u64);
             if outlet.calls_back() && !outlet.failed {
-                self.call_back(id)?;
+                self.call_back(id, false)?;
             }
         }
         Ok(())
     }
 
-    /// The channel sends on what it holds itself, and says what became of what it took.
-    fn call_back(&mut self, id: u32) -> Result<(), Disowned> {
+    /// The channel sends on what it holds itself, and says what became of what it took. One that has `called` is
+    /// asked in any case: it may have a receiver that went to see to, though nothing is under way to it.
+    fn call_back(&mut self, id: u32, called: bool) -> Result<(), Disowned> {
         let Some(outlet) = self.outlet(id) else { return Ok(()) };
         if outlet.traits.has(ChannelTraits::FLUSHES) {
             self.in_call = InCall::Send { outlet: id, frames: 0 };
@@ -281,16 +282,14 @@ impl LaneState {
                 _ => outlet.stats.errors.add(1),
             }
         }
-        if outlet.traits.has(ChannelTraits::RECEIPTS) { self.take_receipts(id) } else { Ok(()) }
+        let owes = outlet.traits.has(ChannelTraits::RECEIPTS) && (called || !outlet.unsettled.is_empty());
+        if owes { self.take_receipts(id) } else { Ok(()) }
     }
 
     /// Settles what the receiver has acknowledged; what it will not acknowledge any more goes to another.
     fn take_receipts(&mut self, id: u32) -> Result<(), Disowned> {
         for _ in 0..RECEIPT_CALLS {
             let Some(outlet) = self.outlet(id) else { return Ok(()) };
-            if outlet.unsettled.is_empty() {
-                break;
-            }
             // Taken out for the call: a lane that is taken over meanwhile makes itself another one.
             let mut receipts = std::mem::take(&mut self.receipts);
             self.in_call = InCall::Send { outlet: id, frames: 0 };
@@ -316,7 +315,7 @@ impl LaneState {
             }
             let full = count == receipts.len();
             self.receipts = receipts;
-            if !full {
+            if !full || outlet.unsettled.is_empty() {
                 break;
             }
         }
@@ -332,7 +331,9 @@ impl LaneState {
         if !outlet.calls_back() {
             return self.unblock_outlet(id, true);
         }
-        self.call_back(id)?;
+        // The lane may have slept since it looked at the clock: what has expired meanwhile is not sent.
+        self.now = monotonic_ns();
+        self.call_back(id, true)?;
         outlet.blocked = false;
         self.flush_outlet(id)?;
         self.release_holds()
@@ -470,10 +471,14 @@ impl LaneState {
             return;
         }
         outlet.failed = true;
+        // Nobody answers its descriptor any more: it would keep the lane awake.
+        self.shared.place.forget_raw(outlet.descriptor);
         outlet.stats.failed.set(mark);
         outlet.stats.pending.set(0);
         outlet.stats.unsettled.set(0);
         self.tell(LaneNotice::OutletFailed { outlet: id });
+        // A topic on hold goes on where its last receiver has failed: its events are counted, and do not wait.
+        self.look_again = true;
         while let Some(handle) =
             outlet.unsettled.pop_front().map(|(_, handle)| handle).or_else(|| outlet.pending.pop_front())
         {

@@ -242,6 +242,8 @@ impl Watch {
         let mut change = FolderChange::default();
         for path in touched {
             match stamp(&path) {
+                // Closed once more without a change, such as by a process that had inherited it.
+                Some(stamp) if self.known.get(&path) == Some(&stamp) => {}
                 Some(stamp) => {
                     self.known.insert(path.clone(), stamp);
                     change.appeared.push(path);

@@ -44,7 +44,7 @@ impl<'a> Books<'a> {
         for plan in self.rig.plan.outlets.iter().flatten() {
             // SAFETY: nobody else is at the cells between two turns.
             let outlet = unsafe { plan.cell.get() };
-            for handle in &outlet.pending {
+            for handle in outlet.pending.iter().chain(outlet.unsettled.iter().map(|(_, handle)| handle)) {
                 self.holders[*handle as usize] += 1;
             }
             let waiting = outlet.pending.len() as u64;
@@ -55,7 +55,7 @@ impl<'a> Books<'a> {
                     outlet.stats.pending.get()
                 )
             });
-            self.must(!outlet.failed || outlet.pending.is_empty(), || {
+            self.must(!outlet.failed || outlet.pending.is_empty() && outlet.unsettled.is_empty(), || {
                 format!("outlet {} has failed and holds events", outlet.id)
             });
         }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::AsRawFd;
 
-use tempos_abi::adapter::{ChannelBox, RawChannel, RawChannel_TO};
+use tempos_abi::adapter::{ChannelBox, ChannelTraits, RawChannel, RawChannel_TO, Receipt};
 use tempos_abi::envelope::{ENVELOPE_BYTES_MAX, Envelope};
 use tempos_abi::error::{AGAIN, PANICKED, PluginError};
 use tempos_abi::event::{EventView, Output, RxSlot, TxFrame};
@@ -13,8 +13,9 @@ use tempos_abi::queue::{Admission, NextItem, QueueBox, QueueItem, RawQueue, RawQ
 use tempos_abi::std_types::{RResult, RSlice, RSliceMut, RString};
 use tempos_abi::{LaneQos, QosGrant, QosLevel};
 
-use super::world::{Fault, Mode, World, note, with};
+use super::world::{Fault, Mode, Taken, World, note, with};
 use crate::lane::ownership::Doing;
+use crate::system::clock::virtual_time;
 
 /// An errno that means nothing special.
 const EIO: i32 = -5;
@@ -96,9 +97,10 @@ impl RawChannel for FakeChannel {
                 Some(Fault::Panic) => return PANICKED,
                 None => {}
             }
+            let room = world.channels[self.0].room().min(frames.len());
             let some = match world.channels[self.0].mode {
-                Mode::Open => frames.len(),
-                Mode::Trickle => world.random.below(frames.len() + 1),
+                Mode::Open => room,
+                Mode::Trickle => world.random.below(room + 1),
                 Mode::Full => 0,
             };
             if some == 0 {
@@ -107,6 +109,15 @@ impl RawChannel for FakeChannel {
             }
             let group = world.channels[self.0].group.unwrap_or(0);
             for frame in &frames[..some] {
+                if world.channels[self.0].window.is_some() {
+                    world.channels[self.0].unacknowledged.push_back(Taken {
+                        event_id: frame.event_id,
+                        at_ns: virtual_time::now(),
+                        payload: frame.payload.as_slice().to_vec(),
+                        given_up: false,
+                    });
+                    continue;
+                }
                 world.got(frame.payload.as_slice(), topic, group, self.0, true);
                 if world.channels[self.0].with_header && !has_header(frame, topic) {
                     world.broken.push(format!("channel {} got a frame with another event's header", self.0));
@@ -128,6 +139,37 @@ impl RawChannel for FakeChannel {
 
     fn take_over(&mut self) -> i32 {
         -1
+    }
+
+    fn traits(&self) -> ChannelTraits {
+        let window = with(|world| world.channels[self.0].window);
+        ChannelTraits(if window.is_some() { ChannelTraits::RECEIPTS } else { 0 })
+    }
+
+    fn receipts(&mut self, mut receipts: RSliceMut<'_, Receipt>) -> u32 {
+        let told = with(|world| {
+            let most = receipts.len().min(world.channels[self.0].answers.len());
+            for receipt in &mut receipts[..most] {
+                let Some((taken, delivered)) = world.channels[self.0].answers.pop_front() else { break };
+                if !delivered {
+                    *receipt = Receipt::lost(taken.event_id);
+                    continue;
+                }
+                *receipt = Receipt::delivered(taken.event_id);
+                if !taken.given_up {
+                    let (topic, group) = (world.channels[self.0].topic, world.channels[self.0].group);
+                    world.got_at(taken.at_ns, &taken.payload, topic, group.unwrap_or(0), self.0, true);
+                }
+            }
+            if world.channels[self.0].answers.is_empty()
+                && let Some(descriptor) = &world.channels[self.0].descriptor
+            {
+                let _ = rustix::io::read(descriptor, &mut [0; 8]);
+            }
+            most as u32
+        });
+        note(|| format!("channel {} answers for {told}", self.0));
+        told
     }
 
     fn close(&mut self, _: u64) {
@@ -163,15 +205,31 @@ pub fn with_header(payload: &[u8], topic: &str, event_id: u64) -> Vec<u8> {
 }
 
 impl super::world::Channel {
+    /// How many more it takes.
+    fn room(&self) -> usize {
+        let held = self.unacknowledged.len() + self.answers.len();
+        self.window.map_or(usize::MAX, |window| window.saturating_sub(held))
+    }
+
+    /// A channel that acknowledges wants to be called: its descriptor is readable.
+    pub fn call(&mut self) {
+        if let Some(descriptor) = &self.descriptor {
+            let _ = rustix::io::write(descriptor, &1u64.to_ne_bytes());
+        }
+    }
+
     /// An egress channel takes no more: its descriptor cannot be written to.
     fn fill(&mut self) {
-        if let Some(descriptor) = &self.descriptor {
+        if let Some(descriptor) = self.descriptor.as_ref().filter(|_| self.window.is_none()) {
             let _ = rustix::io::write(descriptor, &(u64::MAX - 1).to_ne_bytes());
         }
     }
 
     /// It takes some again.
     pub fn drain(&mut self) {
+        if self.window.is_some() {
+            return self.call();
+        }
         if let Some(descriptor) = self.descriptor.as_ref().filter(|_| self.group.is_some()) {
             let _ = rustix::io::read(descriptor, &mut [0; 8]);
         }

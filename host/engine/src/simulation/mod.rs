@@ -10,16 +10,18 @@
 //! freed, here as in a node: a million seeds are ten runs of a hundred thousand, each with some gigabytes.
 
 mod checks;
+mod draft;
 mod fakes;
+mod plan;
 mod policies;
-mod random;
+pub mod random;
 mod rig;
-mod wiring;
+mod scenes;
 pub mod world;
 
+use draft::Draft;
 use random::Random;
 use rig::{Level, Rig};
-use wiring::Draft;
 use world::{Fault, Frame, Mode, note, with};
 
 use crate::lane::ownership::Doing;
@@ -95,7 +97,10 @@ fn step(rig: &mut Rig, troubles: Troubles) {
                 checks::between_turns(rig);
             }
         }
-        55..70 => work(rig),
+        55..67 => work(rig),
+        67..70 => {
+            answer(rig);
+        }
         70..78 => {
             let ns = with(|world| *world.random.pick(&[1_000, 100_000, 1_000_000, 20_000_000]));
             virtual_time::advance(ns);
@@ -194,6 +199,12 @@ fn turn_a_channel(rig: &Rig) {
     });
 }
 
+/// Members answer for what they took; whether any did.
+fn answer(rig: &Rig) -> bool {
+    let outlets: Vec<_> = rig.plan.outlets.iter().flatten().map(|plan| plan.channel).collect();
+    with(|world| outlets.iter().filter(|channel| world.answer(**channel)).count() > 0)
+}
+
 fn inject(rig: &mut Rig) {
     let draft = Draft::of(rig.number, &rig.plan);
     let topics = draft.topics();
@@ -290,17 +301,18 @@ fn come_to_rest(rig: &mut Rig) {
         rig.rebuild(level, None);
     }
     for _ in 0..ROUNDS_MAX {
-        let mut moved = rig.turn(true);
+        let mut moved = answer(rig) | rig.turn(true);
         for number in 0..rig.workers.len() {
             moved |= rig.start_job(number);
             moved |= rig.end_job(number);
         }
         if !moved {
-            break;
+            rig.close_retired();
+            return checks::at_rest(rig);
         }
     }
-    rig.close_retired();
-    checks::at_rest(rig);
+    let why = rig.why_awake();
+    with(|world| world.broken.push(format!("lane {} stays awake and has nothing to do: {why}", rig.number)));
 }
 
 fn setting(name: &str) -> Option<u64> {

@@ -12,6 +12,8 @@ const NAMES: [&str; 5] = ["fifo", "priority", "edf", "drr", "newest"];
 
 /// How many there are.
 pub const COUNT: usize = NAMES.len();
+/// The one that knows no rank and no deadline.
+pub const FIFO: usize = 0;
 /// The one that gives older events up.
 pub const NEWEST: usize = 4;
 

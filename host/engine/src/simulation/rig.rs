@@ -12,7 +12,8 @@ use tempos_abi::event::Output;
 use tempos_abi::level::QosLevel;
 use tempos_abi::queue::{QueueBox, QueueSpec, WhenFull};
 
-use super::wiring::{CallPlan, Draft, Plan};
+use super::draft::Draft;
+use super::plan::{CallPlan, ChannelPlan, Plan};
 use super::world::{note, with};
 use super::{fakes, policies};
 use crate::lane::order::{EXPLANATION_BYTES, INJECTED, Injected, LaneNotice, NOTICES};
@@ -109,15 +110,20 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// A lane with its first wiring.
+    /// A lane with whatever first wiring the seed gives it.
     pub fn new(number: usize) -> Self {
         let level = Level::any();
-        let shared = Arc::new(LaneShared::new(format!("level{number}").into()).expect("descriptors"));
-        with(|world| world.lanes.push(Arc::clone(&shared)));
         let mut draft = Draft::of(number, &Plan::default());
         for _ in 0..with(|world| world.random.between(1, 4)) {
             draft.add_topic();
         }
+        Rig::of(number, level, draft)
+    }
+
+    /// A lane with this first wiring.
+    pub fn of(number: usize, level: Level, draft: Draft) -> Self {
+        let shared = Arc::new(LaneShared::new(format!("level{number}").into()).expect("descriptors"));
+        with(|world| world.lanes.push(Arc::clone(&shared)));
         let tables = draft.plan.tables(level.batch, level.block, Handover::default());
         let (injected, from_control) = RingBuffer::new(INJECTED);
         let (to_control, emptied) = RingBuffer::new(INJECTED);
@@ -168,6 +174,17 @@ impl Rig {
                 .watch_readable(descriptor, token::source(*id as u32))
                 .expect("it can be watched");
         }
+        for (id, plan) in self.plan.outlets.iter().enumerate() {
+            let Some(plan) = plan else { continue };
+            // SAFETY: nobody else is at the cell between two turns.
+            let outlet = unsafe { plan.cell.get() };
+            if outlet.calls_back() && !outlet.failed && outlet.descriptor >= 0 {
+                // SAFETY: the world keeps it open while the channel is.
+                let descriptor = unsafe { BorrowedFd::borrow_raw(outlet.descriptor) };
+                // One that is watched already is refused, and stays so.
+                let _ = self.shared.place.watch_always(descriptor, token::outlet(id as u32));
+            }
+        }
     }
 
     /// One turn, where the lane would not sleep; `false` where it would until something comes.
@@ -202,6 +219,20 @@ impl Rig {
         self.lane.work(ready)
     }
 
+    /// What keeps the lane awake.
+    pub fn why_awake(&mut self) -> String {
+        let patience = self.lane.patience();
+        let ready = self.lane.wait(Some(0));
+        let tokens: Vec<_> =
+            self.lane.events[..ready].iter().map(|event| token::read(event.data.u64())).collect();
+        let lane = &self.lane;
+        let flags = (lane.more_queued, lane.look_again, lane.calls_wait, lane.dirty.len());
+        let times =
+            [lane.rested_at_ns, lane.ailing_at_ns, lane.linger_at_ns, lane.retry_at_ns, lane.wake_at_ns];
+        let orders = lane.has_orders();
+        format!("{patience:?}, {flags:?}, {times:?}, orders: {orders}, ready (Ok: sources): {tokens:?}")
+    }
+
     /// A successor goes on where the owner did not come back: as `Lane::succeed` does it.
     fn succeed(&mut self) {
         self.taken_away += 1;
@@ -214,17 +245,25 @@ impl Rig {
         self.lane.recover();
     }
 
-    /// Nobody reads the notices here.
+    /// Of the notices only that of a failed source is acted upon: as the attendance does it.
     fn tell(&mut self) {
-        while self.notices.pop().is_ok() {}
+        while let Ok(notice) = self.notices.pop() {
+            if let LaneNotice::SourceFailed { source } = notice
+                && let Some(Some(plan)) = self.plan.sources.get(source as usize)
+            {
+                // SAFETY: only a number is read.
+                self.shared.place.forget_raw(unsafe { plan.cell.get() }.descriptor);
+            }
+        }
         while self.emptied.pop().is_ok() {}
     }
 
     /// A call publishes an event.
     pub fn inject(&mut self, topic: usize, payload: Vec<u8>) {
         self.lossless = false;
-        let event =
-            Injected { id: 7, topic: topic as u32, source_time_ns: 0, payload, attributes: Vec::new() };
+        // A node gives each an id of its own.
+        let id = (1 << 48) + fakes::event_of(&payload) as u64;
+        let event = Injected { id, topic: topic as u32, source_time_ns: 0, payload, attributes: Vec::new() };
         self.injected.push(Box::new(event)).expect("the lane has emptied the ring");
         self.shared.announce_injected();
         // What waits in the ring when its topic goes is nobody's: it is taken in at once.
@@ -348,7 +387,7 @@ impl Rig {
             self.shared.place.forget_raw(unsafe { source.cell.get() }.descriptor);
         }
         let mut handover = std::mem::take(&mut draft.handover);
-        let gone = |plan: &super::wiring::ChannelPlan<_>| {
+        let gone = |plan: &ChannelPlan<_>| {
             // SAFETY: only a number is read.
             let source: &mut crate::bridging::endpoint::Source = unsafe { plan.cell.get() };
             source.id
@@ -404,10 +443,22 @@ impl Rig {
         let (workers, ports) = (0..level.workers).map(|_| worker()).unzip();
         let pool = Pool::new(level.size).expect("memory");
         self.lane.move_into(pool, level.queue(self.number), scratch(&level), ports, &tables, 64);
+        self.note_what_is_awaited();
         self.level = level;
         self.tables = tables;
         let former: Vec<Worker> = std::mem::replace(&mut self.workers, workers);
         self.lost.extend(former.into_iter().filter(|w| w.running.is_some()).map(ManuallyDrop::new));
+    }
+
+    /// Of what channels have taken and not acknowledged, some may have found no room in the new pool.
+    fn note_what_is_awaited(&self) {
+        for plan in self.plan.outlets.iter().flatten() {
+            // SAFETY: nobody else is at the cells between two turns.
+            let unsettled = unsafe { plan.cell.get() }.unsettled.iter();
+            let event_of = |(_, handle): &(u64, _)| fakes::event_of(self.lane.pool.payload(*handle));
+            let awaited: Vec<usize> = unsettled.map(event_of).collect();
+            with(|world| world.waits_for(plan.channel, &awaited));
+        }
     }
 
     /// Workers that a job is with, or that have been lost with one.

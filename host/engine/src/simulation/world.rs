@@ -84,6 +84,22 @@ pub struct Channel {
     /// The next call errs or panics.
     pub next_fault: Option<Fault>,
     pub closed: bool,
+    /// How many events it takes without having acknowledged them; none: it acknowledges nothing.
+    pub window: Option<usize>,
+    /// What it took and has not answered for.
+    pub unacknowledged: VecDeque<Taken>,
+    /// Answers that were not asked for yet, in their order; whether each was delivered.
+    pub answers: VecDeque<(Taken, bool)>,
+}
+
+/// What a channel took that acknowledges later.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    pub event_id: u64,
+    pub at_ns: u64,
+    pub payload: Vec<u8>,
+    /// The lane has found no room for it since, and counted it as lost: it hears the answer in vain.
+    pub given_up: bool,
 }
 
 /// What may go wrong in a channel or a policy, beside hanging.
@@ -222,8 +238,37 @@ impl World {
             with_header: self.random.chance(30),
             next_fault: None,
             closed: false,
+            window: (group.is_some() && has_descriptor && self.random.chance(30))
+                .then(|| self.random.between(1, 40)),
+            unacknowledged: VecDeque::new(),
+            answers: VecDeque::new(),
         });
         self.channels.len() - 1
+    }
+
+    /// A member answers for some of what it took, or, once everybody behaves, for all of it; whether there was any.
+    pub fn answer(&mut self, channel: usize) -> bool {
+        let waiting = self.channels[channel].unacknowledged.len();
+        if waiting == 0 || self.channels[channel].closed {
+            return false;
+        }
+        let count = if self.calm { waiting } else { self.random.between(1, waiting) };
+        for _ in 0..count {
+            let delivered = self.calm || self.random.chance(85);
+            let Some(taken) = self.channels[channel].unacknowledged.pop_front() else { break };
+            self.channels[channel].answers.push_back((taken, delivered));
+        }
+        self.channels[channel].call();
+        true
+    }
+
+    /// A lane waits for a channel's answers for these events alone.
+    pub fn waits_for(&mut self, channel: usize, events: &[usize]) {
+        let channel = &mut self.channels[channel];
+        let answered = channel.answers.iter_mut().map(|(taken, _)| taken);
+        for taken in channel.unacknowledged.iter_mut().chain(answered) {
+            taken.given_up |= !events.contains(&World::event_of(&taken.payload));
+        }
     }
 
     /// A new event of a topic, as its payload.
@@ -258,12 +303,24 @@ impl World {
 
     /// A member of a group of a topic has got an event.
     pub fn got(&mut self, payload: &[u8], topic: usize, group: usize, member: usize, in_order: bool) {
+        self.got_at(virtual_time::now(), payload, topic, group, member, in_order);
+    }
+
+    /// The same for what came then, and is known to have been taken only now.
+    pub fn got_at(
+        &mut self,
+        now: u64,
+        payload: &[u8],
+        topic: usize,
+        group: usize,
+        member: usize,
+        in_order: bool,
+    ) {
         let serial = World::event_of(payload);
         let Some(event) = self.events.get_mut(serial) else {
             self.broken.push(format!("a member of group {group} got what nobody sent"));
             return;
         };
-        let now = virtual_time::now();
         if event.bad {
             self.broken.push(format!("event {serial} is not well formed and was delivered"));
         }

@@ -149,9 +149,11 @@ impl Drafting<'_> {
     /// Checks what can be checked of a function that is not made yet.
     fn check_call(&mut self, workflow: &WorkflowSpec, call: &CallSpec, plugin: &Plugin) {
         let subject = format!("workflow {:?}: {}", workflow.name, call.method);
+        // A method with an option of that name looks for the file elsewhere than on the node.
+        let elsewhere = plugin.info.options.iter().any(|option| option.key == "file");
         let sentences = match options::check(&subject, &plugin.info.options, &call.options) {
             Err(sentences) => sentences,
-            Ok(_) if opening::file_stamp(&call.file) == (0, 0) => {
+            Ok(_) if !elsewhere && opening::file_stamp(&call.file) == (0, 0) => {
                 vec![format!("workflow {:?}: there is no file {:?}", workflow.name, call.file)]
             }
             Ok(_) => return,

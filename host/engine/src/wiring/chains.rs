@@ -9,7 +9,7 @@ use super::Wiring;
 
 impl Wiring {
     /// The topics that a workflow's output may go to.
-    pub(super) fn targets<'a>(&'a self, workflow: &'a WorkflowSpec) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn targets<'a>(&'a self, workflow: &'a WorkflowSpec) -> impl Iterator<Item = &'a str> {
         let replies = self.topics.values().filter(|topic| workflow.replies && topic.takes_replies);
         let replies = replies.map(|topic| topic.name.as_str());
         workflow.targets().map(|(_, topic)| topic).chain(replies).collect::<BTreeSet<_>>().into_iter()
@@ -104,6 +104,7 @@ mod tests {
                     branches,
                     replies: false,
                     group: None,
+                    request: None,
                     call,
                     origin: origin.clone(),
                 },

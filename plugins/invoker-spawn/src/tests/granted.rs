@@ -78,7 +78,7 @@ fn a_real_time_loop_ends_even_where_it_leaves_the_node_no_cpu() {
     let result = std::thread::scope(|scope| {
         let worker = scope.spawn(|| {
             let wanted = Scheduling { policy: 1, priority: 1, nice: 0, cpus: 1 };
-            crate::scheduling::apply(&wanted).expect("granted a moment ago");
+            tempos_process::scheduling::apply(&wanted).expect("granted a moment ago");
             invoke_within(&function, 0, b"", 50_000_000)
         });
         worker.join().expect("no panic")

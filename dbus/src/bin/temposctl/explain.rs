@@ -1,0 +1,69 @@
+//! `explain`: what a topic or a workflow gets for what it asks, hop by hop, and why.
+
+use serde_json::{Value as Json, json};
+use tempos_control::{Kind, names};
+
+use crate::client::Client;
+use crate::exit::{DEGRADED, Failing, NO_INPUT};
+use crate::object::Object;
+use crate::output::{Mark, Output, tame};
+use crate::table::{self, text};
+
+/// `explain`; a name that both have means the topic and the workflow.
+pub async fn explain(client: &Client, output: &mut Output, name: &str) -> Result<u8, Failing> {
+    let objects = client.objects().await?;
+    let known = || objects.iter().filter(|(kind, _)| matches!(kind, Kind::Topic | Kind::Workflow));
+    let named: Vec<&(Kind, Object)> = known().filter(|(_, object)| object.name == name).collect();
+    if named.is_empty() {
+        let hint = names::hint(name, known().map(|(_, object)| object.name.as_str()).collect::<Vec<_>>());
+        return Err(Failing::new(NO_INPUT, format!("there is no topic or workflow {name:?}{hint}")));
+    }
+    let degraded = named.iter().any(|(_, object)| object.text("Granted").starts_with("degraded"));
+    if output.json {
+        let all: Json = named.iter().map(|(kind, object)| json_of(*kind, object)).collect();
+        output.value(&all, false)?;
+    } else {
+        for (at, (kind, object)) in named.iter().enumerate() {
+            if at > 0 {
+                output.line("")?;
+            }
+            one(output, *kind, object)?;
+        }
+    }
+    Ok(if degraded { DEGRADED } else { 0 })
+}
+
+fn json_of(kind: Kind, object: &Object) -> Json {
+    let hops = object.rows("Grant").into_iter();
+    let hops: Json = hops
+        .map(|(hop, asked, granted, why)| json!({ "hop": hop, "asked": asked, "granted": granted, "why": why }))
+        .collect();
+    json!({
+        "kind": kind.word(),
+        "name": object.name,
+        "requested": object.text("Requested"),
+        "granted": object.text("Granted"),
+        "hops": hops,
+    })
+}
+
+fn one(output: &mut Output, kind: Kind, object: &Object) -> Result<(), Failing> {
+    let granted = object.text("Granted");
+    let title = output.paint(Mark::Bold, &format!("{} {}", kind.word(), tame(&object.name)));
+    if granted.is_empty() {
+        output.line(&format!("{title} asks for nothing but what its level gives."))?;
+        return Ok(());
+    }
+    let asked = Some(object.text("Requested")).filter(|asked| !asked.is_empty());
+    output.line(&format!("{title} asks for {}", tame(asked.unwrap_or("its level"))))?;
+    let mark = if granted.starts_with("granted") { Mark::Good } else { Mark::Poor };
+    output.line(&output.paint(mark, &tame(granted)))?;
+    output.line("")?;
+    let rows: Vec<_> = object
+        .rows("Grant")
+        .into_iter()
+        .map(|(hop, asked, granted, why)| vec![text(hop), text(asked), text(granted), text(why)])
+        .collect();
+    table::print(output, &["HOP", "ASKED", "GRANTED", "WHY"], &rows)?;
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! Requests: the facts that they are weighed by, and what the answer changes in a wiring.
+
+use std::sync::Arc;
+
+use tempos_abi::PluginKind;
+use tempos_abi::adapter::Capabilities;
+use tempos_abi::level::QosGrant;
+use tempos_control::{Grade, Refusal, RefusalKind, Scheduler, Value};
+
+use super::Controller;
+use crate::grants::costs::Costs;
+use crate::grants::facts::{AdapterFacts, Facts, LevelFacts};
+use crate::grants::{Mode, Settled, settle};
+use crate::system::scheduling;
+use crate::wiring::Wiring;
+
+impl Controller {
+    /// Chooses what a wiring leaves to the node, and admits its requests. The answer is a line for each.
+    ///
+    /// # Errors
+    /// A request is not met, and asks to be refused then.
+    pub(super) fn admit(&self, next: &mut Wiring) -> Result<Vec<String>, Refusal> {
+        let settled = settle(&self.facts(next), next, &self.grants.held(&self.wiring, next), Mode::Choose);
+        if !settled.refusals.is_empty() {
+            let message = Refusal::of_mistakes(settled.refusals).message;
+            return Err(Refusal::new(RefusalKind::QosNotGrantable, message));
+        }
+        for (name, level) in &settled.levels {
+            if let Some(topic) = next.topics.get_mut(name) {
+                let before = std::mem::replace(&mut topic.qos, level.clone());
+                let named = topic.qos_given_up.take().unwrap_or(before);
+                topic.qos_given_up = (!topic.qos_is_free && named != *level).then_some(named);
+            }
+        }
+        for topic in next.topics.values_mut().filter(|_| !settled.acknowledged.is_empty()) {
+            let members = topic.egress.iter_mut().flat_map(|group| &mut group.members);
+            for channel in members.filter(|channel| settled.acknowledged.contains(&channel.name)) {
+                channel.options.retain(|(key, _)| key != "acknowledge");
+                channel.options.push((String::from("acknowledge"), Value::Flag(true)));
+            }
+        }
+        Ok(settled.lines())
+    }
+
+    /// Says anew what each topic and workflow gets under the wiring in force.
+    pub(crate) fn explain(&mut self) {
+        let settled = settle(&self.facts(&self.wiring), &self.wiring, &Default::default(), Mode::Explain);
+        self.grants = Arc::new(settled);
+        let grants = Arc::clone(&self.grants);
+        self.model.change(|picture| picture.grants = grants);
+    }
+
+    fn facts(&self, wiring: &Wiring) -> Facts {
+        let lanes = || self.lanes.iter().flatten();
+        let instead = |level: &str| {
+            let entry = lanes().find(|entry| entry.lane.spec.name == level)?;
+            let wanted = scheduling::requested(&entry.lane.spec.scheduler);
+            let got = scheduling::granted(entry.lane.shared.thread()?);
+            (got != wanted && !entry.lane.is_demoted()).then_some((entry.lane.spec.scheduler.clone(), got))
+        };
+        // What one lane is refused, a new one will be too.
+        let refused = lanes().filter(|entry| !matches!(entry.lane.spec.scheduler, Scheduler::Other { .. }));
+        let refused = refused.filter_map(|entry| instead(&entry.lane.spec.name)).map(|(_, got)| got).next();
+        let levels = wiring.levels.values().map(|level| {
+            let known =
+                lanes().any(|e| e.lane.spec.name == level.name && e.lane.spec.scheduler == level.scheduler);
+            let is_real_time = !matches!(level.scheduler, Scheduler::Other { .. });
+            let got = match known {
+                true => instead(&level.name).map(|(_, got)| got),
+                false => refused.clone().filter(|_| is_real_time),
+            };
+            (level.name.clone(), LevelFacts::of(level, got))
+        });
+        let adapters = self.registry.of_kind(PluginKind::ADAPTER).into_iter().filter_map(|plugin| {
+            let ability = plugin.adapter()?.ability();
+            let facts = AdapterFacts {
+                grade: match ability.grade_max {
+                    QosGrant::GUARANTEED => Grade::Guaranteed,
+                    QosGrant::PRIORITISED => Grade::Prioritised,
+                    _ => Grade::Shared,
+                },
+                // What comes in order over a connection, or from a sender of this machine, waits where there is
+                // no room for it.
+                holds_back: ability.capabilities.has(Capabilities::ORDERED)
+                    || ability.capabilities.has(Capabilities::ACKNOWLEDGED),
+                acknowledges: ability.capabilities.has(Capabilities::RECEIPTS),
+            };
+            Some((plugin.info.name.clone(), facts))
+        });
+        Facts {
+            cpus: std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u32),
+            levels: levels.collect(),
+            adapters: adapters.collect(),
+            costs: Costs::stated(),
+        }
+    }
+}
+
+/// No request yet.
+pub(super) fn none() -> Arc<Settled> {
+    Arc::new(Settled::default())
+}

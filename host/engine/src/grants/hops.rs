@@ -1,0 +1,382 @@
+//! What each hop of a road gives on a level: its bound, its grade, and where that is less than was asked, the
+//! sentence that says so.
+
+use tempos_control::{
+    ChannelSpec, Delivery, FullQueue, Grade, QosRequest, TopicSpec, Value, WorkflowSpec, request::show_share,
+    units::show_ns,
+};
+
+use super::costs::FUNCTION_BODY_NS;
+use super::facts::{Facts, LevelFacts};
+use super::load::{Lanes, show_cpu};
+use super::response::Overload;
+use super::road::{Stage, function_ns, worst};
+
+/// A hop in figures.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// Which.
+    pub hop: Hop<'a>,
+    /// The longest that it takes (ns).
+    pub bound_ns: Result<u64, Overload>,
+    /// The least that it takes (ns).
+    pub best_ns: u64,
+    /// How far that can be relied on.
+    pub grade: Grade,
+}
+
+/// A hop.
+#[derive(Clone, Copy, Debug)]
+pub enum Hop<'a> {
+    /// Into a topic.
+    Ingress(&'a TopicSpec),
+    /// Through the queue of its lane.
+    Queue(&'a TopicSpec),
+    /// Through a function.
+    Function(&'a WorkflowSpec),
+    /// Out of a topic.
+    Egress(&'a TopicSpec),
+}
+
+/// What is looked at: a road on a level, under the loads of the lanes.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// What is known.
+    pub facts: &'a Facts,
+    /// The lanes.
+    pub lanes: &'a Lanes,
+    /// The level.
+    pub level: &'a LevelFacts,
+    /// Whether the rate of the road's events is among the loads.
+    pub rate_is_known: bool,
+}
+
+impl View<'_> {
+    /// The hops of a road in figures.
+    pub fn parts<'w>(&self, road: &[Stage<'w>]) -> Vec<Part<'w>> {
+        let mut parts = Vec::new();
+        for (at, stage) in road.iter().enumerate() {
+            match stage {
+                Stage::Queue(topic) => {
+                    let first = at == 0 && !topic.ingress.is_empty();
+                    if first {
+                        parts.push(self.ingress(topic));
+                    }
+                    // Who publishes, and a function worker that is done, wake the queue worker too.
+                    let before = at.checked_sub(1).and_then(|at| road.get(at));
+                    let inline = matches!(before, Some(Stage::Function(workflow)) if workflow.call.inline);
+                    let wakes = !first && !inline;
+                    parts.push(self.queue(topic, first, wakes, road.get(at + 1)));
+                }
+                Stage::Function(workflow) => parts.push(self.function(workflow)),
+                Stage::Egress(topic) => parts.push(self.egress(topic)),
+            }
+        }
+        parts
+    }
+
+    fn ingress<'w>(&self, topic: &'w TopicSpec) -> Part<'w> {
+        let cost = worst(self.facts, topic.ingress.iter());
+        Part {
+            hop: Hop::Ingress(topic),
+            bound_ns: Ok(self.facts.costs.wake_ns(self.level.is_real_time) + cost),
+            best_ns: cost,
+            grade: self.grade(topic.ingress.iter()),
+        }
+    }
+
+    fn queue<'w>(
+        &self,
+        topic: &'w TopicSpec,
+        first: bool,
+        wakes: bool,
+        next: Option<&Stage<'w>>,
+    ) -> Part<'w> {
+        let own = self.facts.costs.queue_ns(&self.level.policy);
+        let ingress = if first { worst(self.facts, topic.ingress.iter()) } else { 0 };
+        // What the next hop shows for itself is a part of the queue worker's time.
+        let after = match next {
+            Some(Stage::Egress(topic)) => self.egress_cost(topic),
+            Some(Stage::Function(workflow)) if workflow.call.inline => function_ns(self.facts, workflow),
+            _ => 0,
+        };
+        let whole = own + ingress + after;
+        let bound_ns = self.lanes.queue(&self.level.name).map(|ns| {
+            let ns = if self.rate_is_known { ns } else { ns.saturating_add(whole) };
+            let wake = if wakes { self.facts.costs.wake_ns(self.level.is_real_time) } else { 0 };
+            (ns.max(whole) - ingress - after).saturating_add(wake)
+        });
+        let grade = match (self.level.is_real_time, self.lanes.stranger(self.facts, self.level)) {
+            (false, _) => Grade::Shared,
+            (true, None) if self.rate_is_known => Grade::Guaranteed,
+            _ => Grade::Prioritised,
+        };
+        Part { hop: Hop::Queue(topic), bound_ns, best_ns: own, grade }
+    }
+
+    fn function<'w>(&self, workflow: &'w WorkflowSpec) -> Part<'w> {
+        let cost = function_ns(self.facts, workflow);
+        let bound_ns = match workflow.call.inline {
+            true => Ok(cost),
+            false => self.lanes.functions(&self.level.name).map(|ns| {
+                let ns = if self.rate_is_known { ns.max(cost) } else { ns.saturating_add(cost) };
+                ns.saturating_add(self.facts.costs.wake_ns(self.level.is_real_time))
+            }),
+        };
+        let grade = match (self.level.is_real_time, workflow.call.deadline_ns) {
+            (false, _) => Grade::Shared,
+            (true, None) => Grade::Prioritised,
+            (true, Some(_)) => Grade::Guaranteed,
+        };
+        let best_ns = self.facts.costs.method_ns(&workflow.call.method);
+        Part { hop: Hop::Function(workflow), bound_ns, best_ns, grade }
+    }
+
+    fn egress<'w>(&self, topic: &'w TopicSpec) -> Part<'w> {
+        let cost = self.egress_cost(topic);
+        Part {
+            hop: Hop::Egress(topic),
+            bound_ns: Ok(cost + self.level.linger_ns),
+            best_ns: cost,
+            grade: self.grade(members(topic)),
+        }
+    }
+
+    fn egress_cost(&self, topic: &TopicSpec) -> u64 {
+        topic.egress.iter().map(|group| worst(self.facts, group.members.iter())).sum()
+    }
+
+    fn grade<'c>(&self, channels: impl Iterator<Item = &'c ChannelSpec>) -> Grade {
+        channels.map(|channel| self.facts.adapter(&channel.adapter).grade).min().unwrap_or(Grade::Guaranteed)
+    }
+
+    /// Why a hop gives what it gives, one sentence without its end.
+    pub fn why(&self, part: &Part<'_>) -> String {
+        let (costs, level) = (&self.facts.costs, self.level);
+        let wake = || show_ns(costs.wake_ns(level.is_real_time));
+        match part.hop {
+            Hop::Ingress(topic) => format!(
+                "{} to read it, and at most {} until the queue worker runs as {}; {}",
+                show_ns(part.best_ns),
+                wake(),
+                level.runs_as(),
+                self.adapter_words(topic.ingress.iter()),
+            ),
+            Hop::Queue(topic) => match part.bound_ns {
+                Err(overload) => {
+                    format!(
+                        "there is no bound: {}",
+                        self.lanes.arithmetic(self.facts, level, false, overload)
+                    )
+                }
+                Ok(_) => {
+                    let mut text = format!(
+                        "level {:?} runs as {}, and what may go first uses {} of a CPU",
+                        level.name,
+                        level.runs_as(),
+                        show_cpu(self.lanes.used_ppm(level))
+                    );
+                    if !self.rate_is_known {
+                        text.push_str(&format!(
+                            "; topic {:?} says no rate: one event at a time is counted",
+                            topic.name
+                        ));
+                    } else if let Some(stranger) = self.lanes.stranger(self.facts, level) {
+                        text.push_str(&format!("; topic {stranger:?} says no rate and is not counted"));
+                    }
+                    text
+                }
+            },
+            Hop::Function(workflow) => {
+                let method = format!("{} takes {}", workflow.call.method, show_ns(part.best_ns));
+                let body = match workflow.call.deadline_ns {
+                    Some(ns) => format!("the function at most {}, its deadline", show_ns(ns)),
+                    None => format!(
+                        "{} are assumed for the function, which declares no deadline",
+                        show_ns(FUNCTION_BODY_NS)
+                    ),
+                };
+                match part.bound_ns {
+                    Ok(_) if workflow.call.inline => format!("{method}, {body}, on the queue worker"),
+                    Ok(_) => format!("{method}, {body}, and its worker wakes up within {}", wake()),
+                    Err(overload) => {
+                        format!(
+                            "there is no bound: {}",
+                            self.lanes.arithmetic(self.facts, level, true, overload)
+                        )
+                    }
+                }
+            }
+            Hop::Egress(topic) => {
+                let linger = match level.linger_ns {
+                    0 => String::new(),
+                    ns => format!(" after at most {} of lingering", show_ns(ns)),
+                };
+                let words = self.adapter_words(members(topic));
+                format!("{} to send it{linger}; {words}", show_ns(part.best_ns))
+            }
+        }
+    }
+
+    fn adapter_words<'c>(&self, channels: impl Iterator<Item = &'c ChannelSpec>) -> String {
+        let worst = channels.min_by_key(|channel| self.facts.adapter(&channel.adapter).grade);
+        worst.map_or_else(String::new, |channel| {
+            let grade = self.facts.adapter(&channel.adapter).grade.word();
+            format!("{} gives {grade} at best", channel.adapter)
+        })
+    }
+
+    /// What a hop lacks of what was asked, beside time: sentences without its name.
+    pub fn lacks(&self, part: &Part<'_>, request: &QosRequest, whole_ns: Option<u64>) -> Vec<String> {
+        let mut lacks = Vec::new();
+        match part.hop {
+            Hop::Ingress(topic) => self.ingress_lacks(topic, request, &mut lacks),
+            Hop::Queue(topic) => self.queue_lacks(topic, request, whole_ns, &mut lacks),
+            Hop::Function(workflow) => {
+                let (methods, method) = (&request.allow.methods, &workflow.call.method);
+                if !methods.is_empty() && !methods.contains(method) {
+                    lacks.push(format!("its method is {method}, and allowed are {}", methods.join(", ")));
+                }
+            }
+            Hop::Egress(topic) => self.egress_lacks(topic, request, &mut lacks),
+        }
+        lacks
+    }
+
+    fn ingress_lacks(&self, topic: &TopicSpec, request: &QosRequest, lacks: &mut Vec<String>) {
+        if is_careful(request) {
+            let loser = topic.ingress.iter().find(|c| !self.facts.adapter(&c.adapter).holds_back);
+            lacks.extend(loser.map(|channel| {
+                format!(
+                    "{} does not hold its senders back: what is lost on the way to it nobody knows{}",
+                    channel.adapter,
+                    because(request),
+                )
+            }));
+        }
+        let Some(rate) = request.rate else { return };
+        let bounds = topic.ingress.iter().map(|channel| channel.endpoint.rate);
+        if let Some(sum) = bounds.sum::<Option<u32>>().filter(|sum| u64::from(*sum) * 3600 < rate.per_hour) {
+            lacks.push(format!("its endpoints let in {sum}/s, and {} are asked for", rate.show()));
+        }
+    }
+
+    fn queue_lacks(
+        &self,
+        topic: &TopicSpec,
+        request: &QosRequest,
+        whole_ns: Option<u64>,
+        lacks: &mut Vec<String>,
+    ) {
+        let level = self.level;
+        if let Some(rate) = request.rate
+            && let Some(max) = level.rate_max.filter(|max| u64::from(*max) * 3600 < rate.per_hour)
+        {
+            lacks.push(format!(
+                "level {:?} lets {max}/s pass, and {} are asked for",
+                level.name,
+                rate.show()
+            ));
+        }
+        if !is_careful(request) {
+            return;
+        }
+        let ttl = topic.time_to_live_ns.or(level.time_to_live_ns);
+        if let Some(ttl) = ttl.filter(|ttl| whole_ns.is_none_or(|ns| ns > *ttl)) {
+            lacks.push(format!("events older than {} are dropped{}", show_ns(ttl), because(request)));
+        }
+        if let Some(deadline) =
+            topic.deadline_ns.filter(|ns| topic.drops_late && whole_ns.is_none_or(|w| w > *ns))
+        {
+            lacks.push(format!("events later than {} are dropped{}", show_ns(deadline), because(request)));
+        }
+        if level.full == FullQueue::Block {
+            return;
+        }
+        if let Some(stranger) = self.stranger_here() {
+            lacks.push(format!(
+                "topic {stranger:?} says no rate and may fill the queue, which then drops events{}; \
+                 full = \"block\" would hold senders back",
+                because(request)
+            ));
+        } else if let Ok(ns) = self.lanes.queue(&level.name) {
+            let waiting = self.lanes.backlog(&level.name, ns);
+            if waiting > u64::from(level.capacity_events) {
+                lacks.push(format!(
+                    "up to {waiting} events wait in a queue of {}, which then drops events{}",
+                    level.capacity_events,
+                    because(request)
+                ));
+            }
+        }
+    }
+
+    fn stranger_here(&self) -> Option<&str> {
+        self.lanes.unknown.get(&self.level.name).and_then(|topics| topics.first()).map(String::as_str)
+    }
+
+    fn egress_lacks(&self, topic: &TopicSpec, request: &QosRequest, lacks: &mut Vec<String>) {
+        let mut channels = members(topic);
+        let adapter = |channel: &ChannelSpec| self.facts.adapter(&channel.adapter);
+        match request.delivery {
+            Some(Delivery::EffectivelyOnce) => lacks.push(String::from(
+                "no hop of a node takes a second copy out again after its receiver; at-least-once is the most",
+            )),
+            Some(Delivery::AtLeastOnce) => {
+                if let Some(channel) = channels.find(|channel| !acknowledges(channel)) {
+                    let name = &channel.adapter;
+                    lacks.extend(match (adapter(channel).acknowledges, request.allow.settings) {
+                        (false, _) => Some(format!("receivers over {name} cannot acknowledge an event")),
+                        (true, false) => Some(format!(
+                            "channel {:?} is not acknowledged: write acknowledge = true, or allow = {{ settings = true }}; \
+                             its receivers must then acknowledge",
+                            channel.name
+                        )),
+                        (true, true) => None,
+                    });
+                }
+            }
+            Some(Delivery::AtMostOnce) => {
+                lacks.extend(channels.find(|channel| acknowledges(channel)).map(|channel| {
+                    format!("channel {:?} is acknowledged, so that an event may come twice", channel.name)
+                }));
+            }
+            None => {}
+        }
+        if request.loss_ppm.is_some_and(|ppm| ppm < 1_000_000) {
+            let loser = members(topic).find(|c| !adapter(c).holds_back && !acknowledges(c));
+            lacks.extend(loser.map(|channel| {
+                format!(
+                    "what {} loses on the way to its receiver nobody knows{}",
+                    channel.adapter,
+                    because(request)
+                )
+            }));
+        }
+    }
+}
+
+/// All channels out of a topic.
+pub fn members(topic: &TopicSpec) -> impl Iterator<Item = &ChannelSpec> {
+    topic.egress.iter().flat_map(|group| &group.members)
+}
+
+/// Whether a channel's receivers acknowledge each event.
+pub fn acknowledges(channel: &ChannelSpec) -> bool {
+    channel.options.iter().any(|(key, value)| key == "acknowledge" && *value == Value::Flag(true))
+}
+
+/// Whether events are to be kept.
+fn is_careful(request: &QosRequest) -> bool {
+    request.loss_ppm.is_some_and(|ppm| ppm < 1_000_000)
+        || request.delivery.is_some_and(|delivery| delivery > Delivery::AtMostOnce)
+}
+
+/// What of the request a loss would break.
+fn because(request: &QosRequest) -> String {
+    match (request.loss_ppm, request.delivery) {
+        (Some(ppm), _) if ppm < 1_000_000 => format!(", and loss {} is asked for", show_share(ppm)),
+        (_, Some(delivery)) => format!(", and {} is asked for", delivery.word()),
+        _ => String::new(),
+    }
+}

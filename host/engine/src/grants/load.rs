@@ -1,0 +1,268 @@
+//! What the lanes have to do: the events whose rate is known, as tasks for the analysis, and the arithmetic that
+//! is shown where they are too many.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use tempos_control::{Rate, units::show_ns};
+
+use super::facts::{Facts, LevelFacts};
+use super::response::{
+    CpuSet, Overload, Place, REAL_TIME_PPM, RESERVED, Reservation, Task, WHOLE_PPM, reserved_response_ns,
+    response_ns, used_ppm,
+};
+use super::road::Work;
+
+/// The most topics that one sentence names.
+const NAMED_MAX: usize = 6;
+
+/// The events of a topic on a level.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// The topic that they come into.
+    pub topic: String,
+    /// Its level.
+    pub level: String,
+    /// How often they come.
+    pub rate: Rate,
+    /// What each costs.
+    pub work: Work,
+}
+
+/// The loads of a node, and how long each lane takes under them.
+#[derive(Clone, Debug, Default)]
+pub struct Lanes {
+    loads: Vec<Load>,
+    tasks: Vec<Task>,
+    /// Topics whose rate nobody knows, by level.
+    pub unknown: BTreeMap<String, Vec<String>>,
+    /// By level: its queue worker, its function workers.
+    responses: BTreeMap<String, [Result<u64, Overload>; 2]>,
+}
+
+impl Lanes {
+    /// Lanes without any event, of which only reservations are known.
+    pub fn new(facts: &Facts, unknown: BTreeMap<String, Vec<String>>) -> Self {
+        let reserved = facts.levels.values().filter_map(|level| Some((level.reserved?, level.queue)));
+        let tasks = reserved.map(|(reserved, place)| Task {
+            place,
+            cost_ns: reserved.runtime_ns,
+            interval_ns: reserved.period_ns,
+            count: 1,
+        });
+        let mut lanes = Lanes { tasks: tasks.collect(), unknown, ..Lanes::default() };
+        lanes.respond(facts);
+        lanes
+    }
+
+    /// The same with another load.
+    pub fn with(&self, facts: &Facts, load: Load) -> Self {
+        let mut lanes = self.clone();
+        lanes.take(facts, load);
+        lanes.respond(facts);
+        lanes
+    }
+
+    /// Takes another load, and leaves the responses to [`respond`](Self::respond).
+    pub fn take(&mut self, facts: &Facts, load: Load) {
+        if let Some(level) = facts.levels.get(&load.level) {
+            let interval_ns = load.rate.interval_ns();
+            for cost_ns in &load.work.queue_ns {
+                // What a reservation holds is in its own task; the rest of the node does not meet its events.
+                if level.reserved.is_none() {
+                    self.add(Task { place: level.queue, cost_ns: *cost_ns, interval_ns, count: 1 });
+                }
+            }
+            for cost_ns in &load.work.functions_ns {
+                self.add(Task { place: level.functions, cost_ns: *cost_ns, interval_ns, count: 1 });
+            }
+        }
+        self.loads.push(load);
+    }
+
+    /// Like tasks are counted together: a thousand topics of one kind are one.
+    fn add(&mut self, task: Task) {
+        let alike = |known: &&mut Task| Task { count: task.count, ..**known } == task;
+        match self.tasks.iter_mut().find(alike) {
+            Some(known) => known.count += task.count,
+            None => self.tasks.push(task),
+        }
+    }
+
+    /// Reckons how long each lane takes.
+    pub fn respond(&mut self, facts: &Facts) {
+        self.responses = facts
+            .levels
+            .values()
+            .map(|level| {
+                let queue = match level.reserved {
+                    Some(reserved) => reserved_response_ns(reserved, 0, &self.own(level)),
+                    None => self.response(facts, level, level.queue),
+                };
+                (level.name.clone(), [queue, self.response(facts, level, level.functions)])
+            })
+            .collect();
+    }
+
+    fn response(&self, facts: &Facts, level: &LevelFacts, place: Place) -> Result<u64, Overload> {
+        let blocking = if level.is_real_time { super::costs::BLOCKING_NS } else { 0 };
+        response_ns(place, 0, blocking, &self.tasks, limit_ppm(facts, level))
+    }
+
+    /// The queue worker's tasks of a lane that has a reservation.
+    fn own(&self, level: &LevelFacts) -> Vec<Task> {
+        let loads = self.loads.iter().filter(|load| load.level == level.name);
+        loads
+            .flat_map(|load| {
+                let interval_ns = load.rate.interval_ns();
+                let place = Place { priority: RESERVED, cpus: CpuSet::ALL };
+                load.work.queue_ns.iter().map(move |cost_ns| Task {
+                    place,
+                    cost_ns: *cost_ns,
+                    interval_ns,
+                    count: 1,
+                })
+            })
+            .collect()
+    }
+
+    /// How long a level's queue worker takes at most for everything that may come before an event, and it.
+    pub fn queue(&self, level: &str) -> Result<u64, Overload> {
+        self.responses.get(level).map_or(Ok(0), |both| both[0])
+    }
+
+    /// The same of its function workers.
+    pub fn functions(&self, level: &str) -> Result<u64, Overload> {
+        self.responses.get(level).map_or(Ok(0), |both| both[1])
+    }
+
+    /// The most events that wait in a level's queue within so long.
+    pub fn backlog(&self, level: &str, ns: u64) -> u64 {
+        let loads = self.loads.iter().filter(|load| load.level == level);
+        loads.map(|load| ns.div_ceil(load.rate.interval_ns()).max(1) * load.work.queue_ns.len() as u64).sum()
+    }
+
+    /// How much of a CPU is in use where an event of the level is to be served, in millionths.
+    pub fn used_ppm(&self, level: &LevelFacts) -> u64 {
+        match level.reserved {
+            Some(reserved) => reserved.ppm(),
+            None => used_ppm(level.queue, &self.tasks),
+        }
+    }
+
+    /// A topic whose rate nobody knows, and which may go first where an event of the level is to be served.
+    pub fn stranger(&self, facts: &Facts, level: &LevelFacts) -> Option<&str> {
+        let before = facts.levels.values().filter(|other| {
+            other.name == level.name
+                || other.reserved.is_none() && level.reserved.is_none() && level.queue.yields_to(other.queue)
+        });
+        before.filter_map(|other| self.unknown.get(&other.name)?.first()).map(String::as_str).next()
+    }
+
+    /// The arithmetic of an overload: who needs how much of a CPU, and how much there is.
+    pub fn arithmetic(
+        &self,
+        facts: &Facts,
+        level: &LevelFacts,
+        functions: bool,
+        overload: Overload,
+    ) -> String {
+        let place = if functions { level.functions } else { level.queue };
+        let mut parts: Vec<(u64, String)> = Vec::new();
+        for load in &self.loads {
+            let Some(of) = facts.levels.get(&load.level) else { continue };
+            // What a reserved lane does is within its reservation, which stands for itself.
+            let own = of.name == level.name && !functions;
+            let counts = match (of.reserved, level.reserved) {
+                (Some(_), _) => own,
+                (None, Some(_)) if !functions => false,
+                _ => place.yields_to(of.queue),
+            };
+            let reserved = level.reserved.is_some() && !functions;
+            let queue: u64 = load.work.queue_ns.iter().filter(|_| counts).sum();
+            let calls: u64 =
+                load.work.functions_ns.iter().filter(|_| !reserved && place.yields_to(of.functions)).sum();
+            let ns = queue + calls;
+            if ns > 0 {
+                let used = (u128::from(ns) * 1_000_000).div_ceil(u128::from(load.rate.interval_ns()));
+                let used = u64::try_from(used).unwrap_or(u64::MAX);
+                let text =
+                    format!("{} {} × {} = {}", load.topic, load.rate.show(), show_ns(ns), show_cpu(used));
+                parts.push((used, text));
+            }
+        }
+        for other in facts.levels.values().filter(|other| functions || other.name != level.name) {
+            if let Some(reserved) = other.reserved.filter(|_| place.yields_to(other.queue)) {
+                let text = format!("the reservation of level {:?} {}", other.name, show_cpu(reserved.ppm()));
+                parts.push((reserved.ppm(), text));
+            }
+        }
+        parts.sort_by(|a, b| b.cmp(a));
+        let mut text = String::new();
+        for (at, (_, part)) in parts.iter().take(NAMED_MAX).enumerate() {
+            let _ = write!(text, "{}{part}", if at == 0 { "" } else { " + " });
+        }
+        if parts.len() > NAMED_MAX {
+            let rest: u64 = parts[NAMED_MAX..].iter().map(|(used, _)| *used).sum();
+            let _ = write!(text, " + {} more = {}", parts.len() - NAMED_MAX, show_cpu(rest));
+        }
+        let what = if functions { "function workers" } else { "queue worker" };
+        format!(
+            "the {what} of level {:?}{}: {text}, together {} of a CPU; {}",
+            level.name,
+            if level.is_pinned { "" } else { " (not pinned: taken as sharing one CPU with all)" },
+            show_cpu(overload.used_ppm),
+            limit_words(facts, level, functions, overload),
+        )
+    }
+}
+
+fn limit_words(facts: &Facts, level: &LevelFacts, functions: bool, overload: Overload) -> String {
+    if level.reserved.is_some() && !functions {
+        return format!("its reservation has {}", show_cpu(overload.limit_ppm));
+    }
+    let promised = promised_ppm(facts, level);
+    match (level.is_real_time, promised) {
+        (false, _) => format!("there is {}", show_cpu(overload.limit_ppm)),
+        (true, 0) => format!("real-time threads may use {} (sched(7))", show_cpu(overload.limit_ppm)),
+        (true, promised) => format!(
+            "there is {}: {} for real-time threads (sched(7)) less {} promised to lower levels",
+            show_cpu(overload.limit_ppm),
+            show_cpu(REAL_TIME_PPM),
+            show_cpu(promised),
+        ),
+    }
+}
+
+/// What a level's threads may use of a CPU, in millionths.
+fn limit_ppm(facts: &Facts, level: &LevelFacts) -> u64 {
+    if !level.is_real_time {
+        return WHOLE_PPM;
+    }
+    REAL_TIME_PPM.saturating_sub(promised_ppm(facts, level))
+}
+
+/// The shares promised to the levels below, where they may meet.
+fn promised_ppm(facts: &Facts, level: &LevelFacts) -> u64 {
+    let below = facts
+        .levels
+        .values()
+        .filter(|other| other.rank < level.rank && other.queue.cpus.meets(level.queue.cpus));
+    below.map(|other| u64::from(other.share_percent) * 10_000).sum()
+}
+
+/// What a set of reservations comes to, for a sentence.
+pub fn reservations(levels: &BTreeMap<String, LevelFacts>) -> (Vec<Reservation>, String) {
+    let reserved: Vec<(&str, Reservation)> =
+        levels.values().filter_map(|level| Some((level.name.as_str(), level.reserved?))).collect();
+    let text = reserved.iter().map(|(name, one)| {
+        format!("{name} {} in {} = {}", show_ns(one.runtime_ns), show_ns(one.period_ns), show_cpu(one.ppm()))
+    });
+    (reserved.iter().map(|(_, one)| *one).collect(), text.collect::<Vec<_>>().join(" + "))
+}
+
+/// Millionths of a CPU for a reader: `0.720`.
+pub fn show_cpu(ppm: u64) -> String {
+    let thousandths = ppm.div_ceil(1000);
+    format!("{}.{:03}", thousandths / 1000, thousandths % 1000)
+}
