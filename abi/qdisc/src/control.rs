@@ -13,8 +13,8 @@ use crate::socket::{dump, order};
 use crate::taprio::{Mode, Taprio};
 use crate::wire::Request;
 
-/// The numbers that this crate gives to what it sets at the root; `tc` shows 7e05: and 7e06:.
-const TAPRIO_HANDLE: u32 = handle(0x7e05, 0);
+/// The number that this crate gives to taprio at the root; `tc` shows 7e05:.
+pub const TAPRIO_HANDLE: u32 = handle(0x7e05, 0);
 const MQPRIO_HANDLE: u32 = handle(0x7e06, 0);
 
 const NLM_F_REPLACE: u16 = 0x100;

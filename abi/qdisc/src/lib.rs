@@ -19,7 +19,7 @@ mod taprio;
 mod tests;
 mod wire;
 
-pub use control::{delete, delete_root, read, read_all, restore, save, set_etf, set_mqprio, set_taprio};
+pub use control::{TAPRIO_HANDLE, delete, delete_root, read, read_all, restore, save, set_etf, set_mqprio, set_taprio};
 pub use error::Refusal;
 pub use etf::Etf;
 pub use ethtool::{HardwareTime, TxQueues};

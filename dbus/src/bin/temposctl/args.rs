@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -309,5 +310,19 @@ pub enum TsnVerb {
     Plan {
         /// The schedule, in TOML
         file: PathBuf,
+    },
+    /// Show the disciplines of an interface, and its gates as a picture; asks no node
+    #[command(after_help = "EXAMPLES\n  temposctl tsn show eth0")]
+    Show {
+        /// The interface
+        #[arg(value_name = "IFACE")]
+        interface: OsString,
+    },
+    /// Look at what an interface can do, what is missing and how it is mended; asks no node
+    #[command(after_help = "EXAMPLES\n  temposctl tsn check eth0\n\nEnds with 1 where something is bad.")]
+    Check {
+        /// The interface
+        #[arg(value_name = "IFACE")]
+        interface: OsString,
     },
 }

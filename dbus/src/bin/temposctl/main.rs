@@ -19,14 +19,13 @@ mod output;
 mod programs;
 mod status;
 mod table;
-mod tsn;
 mod wiring;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use args::{Args, NewVerb, PluginVerb, TsnVerb, Verb};
+use args::{Args, NewVerb, PluginVerb, Verb};
 use client::Client;
 use exit::{Failing, USAGE};
 use output::Output;
@@ -63,7 +62,7 @@ fn run(args: &Args, output: &mut Output) -> Result<u8, Failing> {
             return Err(programs::test(file, options));
         }
         Verb::Plugins { verb: Some(PluginVerb::Inspect { file }) } => return Err(programs::inspect(file)),
-        Verb::Tsn { verb: TsnVerb::Plan { file } } => return tsn::plan(output, file),
+        Verb::Tsn { verb } => return Err(programs::tsn(verb, output)),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
