@@ -17,6 +17,8 @@ pub enum Incident {
     Silent,
     /// The kernel refused the gates.
     Refused,
+    /// A schedule that had to wait for another one to go is kept now.
+    Followed,
 }
 
 impl Incident {
@@ -30,6 +32,7 @@ impl Incident {
             Incident::ClockStepped => "clock-stepped",
             Incident::Silent => "gate-silent",
             Incident::Refused => "gates-refused",
+            Incident::Followed => "schedule-followed",
         }
     }
 }

@@ -44,6 +44,8 @@ pub struct Want {
     pub class: u8,
     /// How long before their launch times its frames are sent; none: they have none.
     pub lead_ns: Option<u64>,
+    /// Whether it waits where another schedule is kept, until that one's members are gone.
+    pub patient: bool,
     /// Hears what happens: called by an ordinary thread, which it must not keep waiting.
     pub hear: Box<dyn Fn(&News) + Send>,
 }
@@ -84,13 +86,14 @@ pub fn join(interface: &str, want: Want) -> Result<Gates, String> {
         schedule: want.schedule,
         class: want.class,
         lead_ns: want.lead_ns,
+        waits: false,
         hear: want.hear,
     };
     match at {
         Some(at) => {
             let kept = &mut keepers[at];
             kept.next_id += 1;
-            admit(&mut kept.keeper.standing(), member)?;
+            admit(&mut kept.keeper.standing(), member, want.patient)?;
         }
         None => {
             if keepers.len() >= KEEPERS_MAX {
@@ -115,27 +118,25 @@ fn first(link: Link, member: Member) -> Result<Keeper, String> {
 }
 
 /// One more, on an interface that is kept.
-fn admit(standing: &mut Standing, member: Member) -> Result<(), String> {
+fn admit(standing: &mut Standing, mut member: Member, patient: bool) -> Result<(), String> {
     let (class, id) = (member.class, member.id);
-    let other = |held: &&Member| held.name != member.name;
     // What replaces a channel of its own name is no second one beside it.
-    if let Some(held) = standing
-        .members
-        .iter()
-        .filter(other)
-        .find(|held| held.schedule != member.schedule && held.source != member.source)
+    let others = || standing.members.iter().filter(|held| held.name != member.name && !held.waits);
+    if let Some(held) = others().find(|held| held.schedule != member.schedule && held.source != member.source)
     {
-        return Err(format!(
-            "{} keeps the schedule of channel {:?}, which is another one: an interface has one; write it into a file \
-             that both name",
-            standing.link.name, held.name
-        ));
+        if !patient {
+            return Err(format!(
+                "{} keeps the schedule of channel {:?}, which is another one: an interface has one; write it into a \
+                 file that both name",
+                standing.link.name, held.name
+            ));
+        }
+        member.waits = true;
+        standing.members.push(member);
+        return Ok(());
     }
-    if let Some(held) = standing
-        .members
-        .iter()
-        .filter(other)
-        .find(|held| held.class == class && held.lead_ns.is_some() != member.lead_ns.is_some())
+    if let Some(held) =
+        others().find(|held| held.class == class && held.lead_ns.is_some() != member.lead_ns.is_some())
     {
         let (with, without) =
             if held.lead_ns.is_some() { (&held.name, &member.name) } else { (&member.name, &held.name) };
@@ -172,7 +173,7 @@ impl Gates {
 
     /// How the schedule is kept: one sentence, with what the interface refused.
     pub fn sentence(&self, class: u8) -> String {
-        self.with(|standing| standing.sentence(class)).unwrap_or_default()
+        self.with(|standing| standing.sentence(self.id, class)).unwrap_or_default()
     }
 
     /// Who opens the gates; none while they are an older copy's.
@@ -183,7 +184,8 @@ impl Gates {
     /// How launch times of a class are said; none where the interface refused them.
     pub fn launch(&self, class: u8) -> Option<Launch> {
         self.with(|standing| {
-            let shape = standing.shape.as_ref()?;
+            let waits = standing.members.iter().any(|member| member.id == self.id && member.waits);
+            let shape = standing.shape.as_ref().filter(|_| !waits)?;
             let (_, beyond) = shape.launch.iter().find(|(launching, _)| *launching == class)?;
             Some(Launch { beyond_ns: u64::from(*beyond), steps: Arc::clone(&standing.steps) })
         })
@@ -195,15 +197,11 @@ impl Drop for Gates {
     fn drop(&mut self) {
         let mut keepers = keepers();
         let Some(at) = keepers.iter().position(|kept| kept.key == self.key) else { return };
-        let mut standing = keepers[at].keeper.standing();
-        let before = standing.launching();
-        standing.members.retain(|member| member.id != self.id);
-        let (left, changed) = (standing.members.len(), standing.launching() != before);
-        if left > 0 && changed && standing.owner.is_some() {
-            // What is left goes on as it is where that fails: the watchdog sees it.
-            let _ = standing.reshape();
-        }
-        drop(standing);
+        let left = {
+            let mut standing = keepers[at].keeper.standing();
+            standing.leave(self.id);
+            standing.members.len()
+        };
         if left == 0 {
             keepers.swap_remove(at).keeper.end();
         }

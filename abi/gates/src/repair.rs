@@ -30,6 +30,8 @@ pub struct Member {
     pub class: u8,
     /// How long before their launch times its frames are sent.
     pub lead_ns: Option<u64>,
+    /// Its schedule is another one than that which is kept: it follows when those who have that one are gone.
+    pub waits: bool,
     /// Hears what happens.
     pub hear: Hear,
 }
@@ -76,7 +78,7 @@ impl Standing {
     /// The classes that are to take launch times.
     pub fn launching(&self) -> Vec<Launching> {
         let mut all: BTreeMap<u8, u64> = BTreeMap::new();
-        for member in &self.members {
+        for member in self.members.iter().filter(|member| !member.waits) {
             if let Some(lead_ns) = member.lead_ns {
                 let lead = all.entry(member.class).or_insert(lead_ns);
                 *lead = (*lead).min(lead_ns);
@@ -128,6 +130,41 @@ impl Standing {
     /// Launch times are asked for by other classes than before, or by none any more.
     pub fn reshape(&mut self) -> Result<(), String> {
         self.renew()
+    }
+
+    /// A member is gone. Its schedule goes with the last one that has it, and the next one's is kept.
+    pub fn leave(&mut self, id: u64) {
+        let before = self.launching();
+        self.members.retain(|member| member.id != id);
+        if self.owner.is_none() || self.members.is_empty() {
+            return;
+        }
+        if self.members.iter().any(|member| !member.waits) {
+            if self.launching() != before {
+                // What is left goes on as it is where that fails: the watchdog sees it.
+                let _ = self.reshape();
+            }
+            return;
+        }
+        self.schedule = self.members[0].schedule.clone();
+        for member in &mut self.members {
+            if member.schedule == self.schedule {
+                member.waits = false;
+                // It was opened without launch times.
+                member.lead_ns = None;
+            }
+        }
+        match self.set() {
+            Ok(()) => {
+                self.trouble = None;
+                self.tell_all(
+                    Incident::Followed,
+                    true,
+                    format!("{}: its schedule is kept now", self.link.name),
+                );
+            }
+            Err(why) => self.tell(Incident::Refused, Some(why)),
+        }
     }
 
     /// What hangs beneath the root is ours, or was seen.
@@ -260,13 +297,20 @@ impl Standing {
 
     fn tell_all(&self, incident: Incident, works: bool, sentence: String) {
         let news = News { incident, works, sentence };
-        for member in &self.members {
+        for member in self.members.iter().filter(|member| !member.waits) {
             (member.hear)(&news);
         }
     }
 
     /// How the schedule is kept, for those who ask what they got.
-    pub fn sentence(&self, class: u8) -> String {
+    pub fn sentence(&self, id: u64, class: u8) -> String {
+        let waits = self.members.iter().any(|member| member.id == id && member.waits);
+        if waits && let Some(held) = self.members.iter().find(|member| !member.waits) {
+            return format!(
+                "mode none for now: {} keeps the schedule of channel {:?}, and this one's when that is closed",
+                self.link.name, held.name
+            );
+        }
         let Some(shape) = &self.shape else {
             return match &self.trouble {
                 Some(trouble) => trouble.clone(),

@@ -6,6 +6,7 @@ mod crossings;
 mod enforcement;
 mod folders;
 mod granting;
+mod hearsay;
 mod retirement;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -106,6 +107,8 @@ pub struct Controller {
     pub(crate) passed: BTreeMap<String, u64>,
     /// What each topic and workflow gets for what it asks.
     grants: Arc<crate::grants::Settled>,
+    /// What plugins said of open channels last: whether they work, and why.
+    pub(crate) said: BTreeMap<String, (bool, String)>,
     last_told: Instant,
     pulse: u64,
     quiet: u32,
@@ -153,6 +156,7 @@ impl Controller {
             slow: BTreeMap::new(),
             passed: BTreeMap::new(),
             grants: granting::none(),
+            said: BTreeMap::new(),
             last_told: Instant::now(),
             pulse: 0,
             quiet: 0,
@@ -289,6 +293,7 @@ impl Controller {
     /// What is done between orders.
     fn look_after(&mut self) {
         self.attend_lanes();
+        self.hear_plugins();
         self.restart_failed();
         self.close_retired();
         self.finish_removals();

@@ -6,15 +6,17 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use socket2::Socket;
 use tempos_abi::adapter::{Adapter, AdapterAbility, Capabilities, Channel, ChannelSpec, Direction};
-use tempos_abi::counters::{ChannelCounters, Counter};
+use tempos_abi::counters::{ChannelCounters, Counter, Incident};
 use tempos_abi::event::{RxSlot, TxFrame};
 use tempos_abi::std_types::RArc;
 use tempos_abi::{LaneQos, PluginError, QosGrant};
+use tempos_gates::Gates;
 use tempos_sockets::{Receiver, Want};
-use tempos_tsn::{Schedule, wire_ns};
+use tempos_tsn::Schedule;
 
 use crate::config::{Carrier, Config};
-use crate::{late, link, shaping, socket};
+use crate::launch::Launch;
+use crate::{gates, late, launch, link, socket};
 
 /// The largest payload of a UDP datagram over IPv4; an Ethernet frame holds what the interface's MTU says.
 const FRAME_BYTES_MAX: u32 = 65_507;
@@ -51,10 +53,29 @@ impl Adapter for Tsn {
         let config = Config::read(spec)?;
         let ingress = spec.direction == Direction::INGRESS;
         let name = config.interface.as_ref().map(|(name, _)| name.as_str());
-        let obstacle = match (&config.schedule, name) {
-            (Some(schedule), Some(name)) => shaping::obstacle(name, schedule),
-            _ => None,
+        let class = config.class(&spec.qos)?;
+        if let Some(schedule) = &config.schedule
+            && !launch::has_slot(schedule, class, config.slot_ns)
+        {
+            return Err(PluginError::bad_option(format!(
+                "tsn channel \"{}\": slot = {}ns leaves no frame of {} bytes the time of a window of class {class}; make \
+                 it earlier",
+                spec.name,
+                config.slot_ns,
+                schedule.frame_bytes_max(class).unwrap_or(0)
+            )));
+        }
+        let (gates, mut obstacle) = match (&config.schedule, name) {
+            (Some(schedule), Some(name)) => match gates::join(name, schedule, class, &config, spec) {
+                Ok(gates) => (Some(gates), None),
+                Err(cause) => (None, Some(cause)),
+            },
+            _ => (None, None),
         };
+        let kept = gates.as_ref().and_then(|gates| gates.launch(class));
+        if let (Some(gates), Some(_), None) = (&gates, config.launch_lead_ns, &kept) {
+            obstacle = Some(format!("launch times cannot be kept: {}", gates.sentence(class)));
+        }
         if let Some(cause) = obstacle.as_ref().filter(|_| config.refuse) {
             let sentence = format!("tsn channel \"{}\": the schedule cannot be kept: {cause}", spec.name);
             return Err(PluginError::new(PluginError::UNSUPPORTED, sentence));
@@ -69,23 +90,24 @@ impl Adapter for Tsn {
             Carrier::Udp(address) => (socket::udp(address, ingress, name), None),
         };
         let socket = made.map_err(|error| refused(spec, &config.carrier, &error))?;
-        let mut launch = None;
-        if let (Some(lead_ns), None) = (config.launch_lead_ns, &obstacle) {
+        let mut launching = None;
+        if let (Some(lead_ns), Some(schedule), Some(kept)) = (config.launch_lead_ns, &config.schedule, kept) {
             socket::take_launch_times(&socket).map_err(|error| {
                 PluginError::system(
                     format!("tsn channel \"{}\": launch times (SO_TXTIME)", spec.name),
                     &error,
                 )
             })?;
-            launch = Some(Launch { lead_ns, free_ns: 0 });
+            launching = Some(Launch::new(lead_ns, config.slot_ns, class, schedule, kept));
         }
         Ok(TsnChannel {
             socket,
             ingress,
             to,
             receiver: Receiver::new(spec.batch_max as usize, Want { source: true, control: false }),
-            class: 0,
-            launch,
+            class,
+            launch: launching,
+            gates,
             obstacle,
             config,
             counters: spec.counters.clone(),
@@ -104,14 +126,6 @@ fn refused(spec: &ChannelSpec, carrier: &Carrier, error: &io::Error) -> PluginEr
     PluginError::system(format!("tsn channel \"{}\": {what}", spec.name), error)
 }
 
-/// When the next frame may leave.
-pub(crate) struct Launch {
-    /// How long before its launch a frame is sent.
-    pub lead_ns: u64,
-    /// When the wire is free of the frame before.
-    pub free_ns: u64,
-}
-
 /// One socket, in one direction.
 pub struct TsnChannel {
     pub(crate) socket: Socket,
@@ -119,7 +133,8 @@ pub struct TsnChannel {
     to: Option<libc::sockaddr_ll>,
     receiver: Receiver,
     class: u8,
-    pub(crate) launch: Option<Launch>,
+    launch: Option<Launch>,
+    gates: Option<Gates>,
     obstacle: Option<String>,
     config: Config,
     counters: RArc<ChannelCounters>,
@@ -143,14 +158,15 @@ impl TsnChannel {
             if bytes > schedule.frame_bytes_max(self.class).unwrap_or(0) {
                 return Err(too_large());
             }
-            if let Some(launch) = &self.launch {
-                let earliest = launch_from(launch, frame.launch_ns, link::tai_ns());
-                at = Some(schedule.next_opening(self.class, earliest, bytes).ok_or_else(too_large)?);
+            if let Some(launch) = &mut self.launch {
+                let time = launch.next(frame.launch_ns, link::tai_ns(), bytes);
+                at = Some(time.ok_or_else(too_large)?);
             }
         }
-        link::send(self.socket.as_fd(), frame, self.to.as_ref(), at)?;
-        if let (Some(at), Some(launch), Some(schedule)) = (at, &mut self.launch, &self.config.schedule) {
-            launch.free_ns = at + wire_ns(bytes, schedule.link_mbit);
+        let said = at.zip(self.launch.as_ref()).map(|(at, launch)| launch.said(at));
+        link::send(self.socket.as_fd(), frame, self.to.as_ref(), said)?;
+        if let (Some(at), Some(launch)) = (at, &mut self.launch) {
+            launch.sent(at, bytes);
         }
         Ok(())
     }
@@ -158,9 +174,8 @@ impl TsnChannel {
     /// Counts what the error queue holds: each is a frame that did not leave.
     fn count_late(&self) {
         let late = late::read(self.socket.as_fd());
-        let [missed, invalid, ..] = &self.counters.reserved;
-        count(missed, late.missed);
-        count(invalid, late.invalid);
+        count(self.counters.incident(Incident::LAUNCH_MISSED), late.missed);
+        count(self.counters.incident(Incident::LAUNCH_INVALID), late.invalid);
         count(&self.counters.send_errors, late.missed + late.invalid + late.network);
     }
 
@@ -182,23 +197,15 @@ impl TsnChannel {
 
     /// How the schedule is kept, for the grant.
     fn mode(&self, schedule: Option<&Schedule>) -> String {
-        match (schedule, &self.obstacle) {
-            (None, _) => String::from("no schedule was asked for"),
-            (Some(_), Some(cause)) => format!("mode none, degraded to SO_PRIORITY: {cause}"),
-            (Some(_), None) => {
-                let launch = if self.launch.is_some() { ", launch times by SO_TXTIME" } else { "" };
-                format!(
-                    "class {}, mode unset: the gates are those that stand on the interface{launch}",
-                    self.class
-                )
+        match (schedule, &self.obstacle, &self.gates) {
+            (None, ..) => String::from("no schedule was asked for"),
+            (Some(_), Some(cause), None) => format!("mode none, degraded to SO_PRIORITY: {cause}"),
+            (Some(_), Some(cause), Some(_)) => cause.clone(),
+            (Some(_), None, gates) => {
+                gates.as_ref().map(|gates| gates.sentence(self.class)).unwrap_or_default()
             }
         }
     }
-}
-
-/// The earliest instant at which a frame may be launched.
-pub(crate) fn launch_from(launch: &Launch, asked_ns: u64, now_ns: u64) -> u64 {
-    now_ns.saturating_add(launch.lead_ns).max(launch.free_ns).max(asked_ns)
 }
 
 fn count(counter: &Counter, n: u64) {
@@ -242,7 +249,7 @@ impl Channel for TsnChannel {
                 Err(error) => {
                     if error.raw_os_error() == Some(libc::ENOBUFS) {
                         // The gate was closed for longer than the queue holds frames, or is too short for this one.
-                        self.counters.reserved[2].add(1);
+                        self.counters.incident(Incident::GATE_CLOSED).add(1);
                     }
                     if done == 0 {
                         // The host counts the frame, and keeps the reason.
@@ -269,20 +276,8 @@ impl Channel for TsnChannel {
                 return Ok(QosGrant::new(QosGrant::SHARED, format!("DSCP {dscp} was refused: {error}")));
             }
         }
-        let asked = [i64::from(qos.socket_priority), i64::from(qos.pcp)].into_iter().find(|p| *p >= 0);
-        let priority = self.config.priority.or(asked.and_then(|p| u32::try_from(p).ok()));
+        let priority = self.config.priority(qos);
         let schedule = self.config.schedule.as_ref();
-        if let Some(schedule) = schedule {
-            self.class = schedule.class_of(priority.unwrap_or(0));
-            if schedule.frame_bytes_max(self.class).is_none() {
-                let sentence = format!(
-                    "priority {} is class {} in the schedule, which has no window: its frames would wait for ever",
-                    priority.unwrap_or(0),
-                    self.class
-                );
-                return Err(PluginError::bad_option(sentence));
-            }
-        }
         let mode = self.mode(schedule);
         let Some(priority) = priority else {
             let reason = format!("the level asks for no priority (socket_priority, pcp); {mode}");
@@ -318,6 +313,8 @@ impl Channel for TsnChannel {
         if self.launch.is_some() {
             self.count_late();
         }
+        // With the last of an interface's channels what stood there before comes back.
+        self.gates = None;
     }
 }
 

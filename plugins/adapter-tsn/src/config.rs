@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use tempos_abi::adapter::{ChannelSpec, Direction};
-use tempos_abi::{OptionKind, OptionSpec, OptionValue, Options, PluginError};
+use tempos_abi::{LaneQos, OptionKind, OptionSpec, OptionValue, Options, PluginError};
 use tempos_tsn::{Schedule, show_duration};
 
 /// The option table.
@@ -57,6 +57,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Launch: how long before its launch a frame is sent.",
     ),
     OptionSpec::new(
+        "slot",
+        OptionKind::DURATION,
+        "0ns",
+        "Launch: how long after its window opens the first frame leaves.",
+    ),
+    OptionSpec::new(
         "on_unmet",
         OptionKind::TEXT,
         "degrade",
@@ -93,11 +99,38 @@ pub struct Config {
     pub priority: Option<u32>,
     /// How long before its launch a frame is sent; `None`: no launch times.
     pub launch_lead_ns: Option<u64>,
+    /// How long after its window opens the first frame leaves.
+    pub slot_ns: u64,
     /// Whether a channel that cannot keep its schedule is refused.
     pub refuse: bool,
+    /// Where the schedule is from: its file, or the channel itself.
+    pub source: String,
 }
 
 impl Config {
+    /// The priority of the channel's frames: its own, or what its level asks for.
+    pub fn priority(&self, qos: &LaneQos) -> Option<u32> {
+        let asked = [i64::from(qos.socket_priority), i64::from(qos.pcp)].into_iter().find(|p| *p >= 0);
+        self.priority.or(asked.and_then(|priority| u32::try_from(priority).ok()))
+    }
+
+    /// The class of the channel's frames; 0 without a schedule.
+    ///
+    /// # Errors
+    /// The schedule has no window for it.
+    pub fn class(&self, qos: &LaneQos) -> Result<u8, PluginError> {
+        let Some(schedule) = &self.schedule else { return Ok(0) };
+        let priority = self.priority(qos).unwrap_or(0);
+        let class = schedule.class_of(priority);
+        match schedule.frame_bytes_max(class) {
+            Some(_) => Ok(class),
+            None => Err(PluginError::bad_option(format!(
+                "priority {priority} is class {class} in the schedule, which has no window: its frames would wait \
+                 for ever"
+            ))),
+        }
+    }
+
     /// Reads the options of a channel.
     ///
     /// # Errors
@@ -140,6 +173,12 @@ impl Reader<'_> {
         if !(0..=LEAD_NS_MAX).contains(&lead) {
             return Err(format!("lead = {lead}ns is not within 0 to 1s"));
         }
+        let slot = self.options.integer("slot").unwrap_or(0);
+        if slot != 0 && !launch {
+            return Err(String::from("slot needs launch = true"));
+        }
+        let slot_ns =
+            u64::try_from(slot).map_err(|_| format!("slot = {slot}ns is negative; write 0 or more"))?;
         let priority = match self.options.integer("priority") {
             None => None,
             Some(priority @ 0..=15) => Some(priority as u32),
@@ -151,7 +190,8 @@ impl Reader<'_> {
             other => return Err(format!("on_unmet = {other:?} is neither \"refuse\" nor \"degrade\"")),
         };
         let launch_lead_ns = launch.then_some(lead as u64);
-        Ok(Config { carrier, interface, schedule, priority, launch_lead_ns, refuse })
+        let source = self.text("schedule").unwrap_or_default().to_owned();
+        Ok(Config { carrier, interface, schedule, priority, launch_lead_ns, slot_ns, refuse, source })
     }
 
     fn text(&self, key: &str) -> Option<&str> {

@@ -5,7 +5,7 @@ use tempos_abi::event::{RxSlot, TxFrame};
 use tempos_abi::std_types::RArc;
 use tempos_abi::{LaneQos, OptionValue, Options, PluginError, QosGrant, QosLevel};
 
-use crate::channel::{Launch, Tsn, TsnChannel, launch_from};
+use crate::channel::{Tsn, TsnChannel};
 
 fn spec(direction: Direction, options: &[(&str, OptionValue)]) -> ChannelSpec {
     let mut table = Options::new();
@@ -145,12 +145,4 @@ fn a_frame_longer_than_its_window_takes_is_given_up() {
     let error = egress.send_batch(&[TxFrame::payload(&[0; 1500], QosLevel::STRICT)]).expect_err("too long");
     assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
     assert_eq!(egress.send_batch(&[TxFrame::payload(&[0; 1498], QosLevel::STRICT)]).expect("fits"), 1);
-}
-
-#[test]
-fn a_launch_follows_the_lead_the_wire_and_the_wish() {
-    let launch = Launch { lead_ns: 100, free_ns: 5_000 };
-    assert_eq!(launch_from(&launch, 0, 1_000), 5_000);
-    assert_eq!(launch_from(&launch, 0, 6_000), 6_100);
-    assert_eq!(launch_from(&launch, 9_000, 6_000), 9_000);
 }
