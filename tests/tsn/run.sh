@@ -80,7 +80,7 @@ if [ -z "${PROGRAMS:-}" ]; then
     set_plugins=''
     for folder in plugins/adapter-* plugins/queue-*; do set_plugins="$set_plugins -p tempos-$(basename "$folder")"; done
     # shellcheck disable=SC2086 # several flags
-    cargo build --quiet --locked -p temposd -p tempos-dbus -p tempos-proc-producer -p tempos-tsn-rig $set_plugins
+    cargo build --quiet --locked -p temposd -p tempos-dbus -p tempos-gates -p tempos-proc-producer -p tempos-tsn-rig $set_plugins
     PROGRAMS=$target/debug
 fi
 

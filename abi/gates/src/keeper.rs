@@ -201,7 +201,7 @@ impl Eyes {
             standing.retry();
         }
         if self.dog.as_ref().is_none_or(|(_, of)| *of != shape) {
-            let dog = Watchdog::new(&standing.link, &standing.schedule, &shape);
+            let dog = Watchdog::new(&standing.link, &standing.schedule, shape.root, &shape.launch);
             self.dog = dog.ok().map(|dog| (dog, shape));
         }
         let Some((dog, _)) = &mut self.dog else { return };

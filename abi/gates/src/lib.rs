@@ -23,3 +23,4 @@ pub use ladder::mode_word;
 pub use news::{Incident, News};
 pub use obstacle::{has_net_admin, obstacle};
 pub use registry::{Gates, Launch, Want, join};
+pub use watchdog::Watchdog;

@@ -247,7 +247,9 @@ impl Standing {
         if self.shape.is_none() {
             return;
         }
-        let by = show_duration(by_ns.unsigned_abs() / 1_000 * 1_000);
+        // To the millisecond where it is one or more.
+        let grain = if by_ns.unsigned_abs() < 1_000_000 { 1_000 } else { 1_000_000 };
+        let by = show_duration(by_ns.unsigned_abs() / grain * grain);
         let (way, back) = if by_ns < 0 { ("back", true) } else { ("ahead", false) };
         self.mend(Incident::ClockStepped, back, &format!("the clock was stepped {way} by {by}"));
     }

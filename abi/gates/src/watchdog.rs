@@ -9,7 +9,7 @@ use tempos_qdisc::{Link, read_all};
 use tempos_tsn::Schedule;
 
 use crate::clock::tai_ns;
-use crate::ladder::{Shape, queue_of};
+use crate::ladder::queue_of;
 
 /// OUI Extended EtherType (IEEE 802): who is no part of this passes over it.
 const ETHERTYPE: u16 = 0x88B7;
@@ -53,17 +53,18 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// A probe for each class that has a gate and a priority.
+    /// A probe for each class that has a gate and a priority, beneath a root of that number; some classes take launch
+    /// times, and what these must say beyond the instant meant.
     ///
     /// # Errors
     /// What the system says (EPERM without CAP_NET_RAW).
-    pub fn new(link: &Link, schedule: &Schedule, shape: &Shape) -> io::Result<Self> {
+    pub fn new(link: &Link, schedule: &Schedule, root: u32, launch: &[(u8, u32)]) -> io::Result<Self> {
         let mut probes = Vec::new();
         for class in 0..schedule.class_count() as u8 {
             let priority = schedule.classes.iter().position(|mapped| *mapped == class);
             let gated = schedule.frame_bytes_max(class).is_some();
             let Some(priority) = priority.filter(|_| gated) else { continue };
-            let launch = shape.launch.iter().find(|(launching, _)| *launching == class);
+            let launch = launch.iter().find(|(launching, _)| *launching == class);
             let launch = launch.map(|(_, beyond)| *beyond);
             let socket = open(priority as libc::c_int, launch.is_some())?;
             probes.push(Probe { class, socket, launch, waits_since: None, full: false, seen: None });
@@ -73,12 +74,12 @@ impl Watchdog {
             probes,
             to: to_itself(link),
             schedule: schedule.clone(),
-            root: shape.root,
+            root,
             patience: PATIENCE.max(cycles),
         })
     }
 
-    /// Classes through whose gate nothing leaves.
+    /// Classes through whose gate nothing leaves. Look ten times a second.
     pub fn silent(&mut self, link: &Link, now: Instant) -> Vec<u8> {
         let mut silent = Vec::new();
         let mut counted = None;

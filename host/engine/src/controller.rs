@@ -49,6 +49,8 @@ pub enum Call {
     Order(Ask),
     /// The plugin folders changed.
     Folders(FolderChange),
+    /// A plugin said something of a channel.
+    Heard,
     /// The engine stops.
     Stop,
 }
@@ -199,7 +201,8 @@ impl Controller {
                 }
                 Ok(Call::Folders(change)) => self.folders_changed(change),
                 Ok(Call::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {}
+                // Looked after below.
+                Ok(Call::Heard) | Err(RecvTimeoutError::Timeout) => {}
             }
             self.look_after();
         }

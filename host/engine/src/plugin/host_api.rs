@@ -14,8 +14,11 @@ use super::{LogFn, one_line};
 static LOG: RwLock<Option<LogFn>> = RwLock::new(None);
 /// What plugins said of their channels and the controller has not heard yet.
 static SAID: Mutex<VecDeque<Said>> = Mutex::new(VecDeque::new());
-/// Of those; the oldest go first.
+/// So much of it is kept; the oldest goes first.
 const SAID_MAX: usize = 256;
+/// Wakes the controller that hears it: the newest one of the process.
+static WAKE: Mutex<Option<Wake>> = Mutex::new(None);
+type Wake = Box<dyn Fn() + Send>;
 static HOST: OnceLock<HostApiRef> = OnceLock::new();
 
 /// What a plugin said of a channel.
@@ -27,6 +30,11 @@ pub(crate) struct Said {
     pub works: bool,
     /// One sentence.
     pub sentence: String,
+}
+
+/// From now on `wake` is called when there is something to hear; it must not wait.
+pub(crate) fn wake_with(wake: Wake) {
+    *WAKE.lock().unwrap_or_else(PoisonError::into_inner) = Some(wake);
 }
 
 /// Takes what was said, the oldest first.
@@ -63,10 +71,16 @@ extern "C" fn note(_: RStr<'_>, channel: RStr<'_>, state: ChannelState, sentence
             works: state == ChannelState::WORKS,
             sentence: one_line(sentence.as_str()),
         };
-        let mut all = SAID.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= SAID_MAX {
-            all.pop_front();
+        let is_news = !said.sentence.is_empty();
+        {
+            let mut all = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+            if all.len() >= SAID_MAX {
+                all.pop_front();
+            }
+            all.push_back(said);
         }
-        all.push_back(said);
+        if let Some(wake) = WAKE.lock().unwrap_or_else(PoisonError::into_inner).as_ref().filter(|_| is_news) {
+            wake();
+        }
     }));
 }
