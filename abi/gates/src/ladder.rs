@@ -3,11 +3,13 @@
 //! known by trying: cards and drivers claim more than they do.
 
 use tempos_qdisc::{
-    Etf, Link, Mode, Options, Refusal, Taprio, delete_root, read, read_all, set_etf, set_taprio,
+    Etf, Link, Mode, Options, Refusal, Taprio, change_taprio, delete_root, read, read_all, set_etf,
+    set_taprio,
 };
 use tempos_tsn::{Schedule, show_duration};
 
 use crate::fit::{same_gates, taprio};
+use crate::software;
 
 /// How long before its launch time a frame is handed to a card that keeps launch times.
 const ASSIST_DELTA_NS: u32 = 200_000;
@@ -95,7 +97,7 @@ pub fn shape(link: &Link, schedule: &Schedule, mode: Mode, launching: &[Launchin
     delete_root(link)?;
     let (root, sizes) = set(link, schedule, mode)?;
     let mut shape = Shape { mode, root, sizes, launch: Vec::new(), refused: Vec::new() };
-    let etfs = match mode {
+    match mode {
         Mode::TxtimeAssist { .. } => {
             let etf =
                 Etf { delta_ns: ASSIST_DELTA_NS, offload: true, deadline_mode: false, skip_sock_check: true };
@@ -103,28 +105,36 @@ pub fn shape(link: &Link, schedule: &Schedule, mode: Mode, launching: &[Launchin
                 set_etf(link, queue_of(root, class as u8), &etf)?;
             }
             shape.launch = launching.iter().map(|(class, _)| (*class, 0)).collect();
-            true
         }
         Mode::FullOffload | Mode::Software => {
             for launching in launching {
                 take_launch_times(link, schedule, &mut shape, *launching);
             }
-            !shape.launch.is_empty()
         }
-    };
-    if etfs {
-        // Each graft has stopped the gates of a software taprio.
-        rearm(link, schedule, &shape)?;
+    }
+    if closes(schedule, mode) {
+        software::reopen(link, schedule, &shape)?;
+    } else if !shape.launch.is_empty() || mode != Mode::FullOffload {
+        change_taprio(link, root, &asked(schedule, &shape))?;
     }
     read_back(link, schedule, &shape)?;
     Ok(shape)
 }
 
+/// Whether the gates are closed first: see `software`.
+fn closes(schedule: &Schedule, mode: Mode) -> bool {
+    mode == Mode::Software && !software::starts_late(schedule)
+}
+
 fn set(link: &Link, schedule: &Schedule, mode: Mode) -> Result<(u32, bool), Refusal> {
-    match set_taprio(link, &taprio(schedule, mode, true)) {
+    let first = |sizes| match closes(schedule, mode) {
+        true => software::shut(link, taprio(schedule, mode, sizes)),
+        false => taprio(schedule, mode, sizes),
+    };
+    match set_taprio(link, &first(true)) {
         Ok(root) => Ok((root, true)),
         // Kernels before 6.1 and some cards do not take largest sizes; nobody else minds.
-        Err(with) => match set_taprio(link, &taprio(schedule, mode, false)) {
+        Err(with) => match set_taprio(link, &first(false)) {
             Ok(root) => Ok((root, false)),
             Err(_) => Err(with),
         },
@@ -182,7 +192,10 @@ pub fn asked(schedule: &Schedule, shape: &Shape) -> Taprio {
 /// # Errors
 /// What the kernel says.
 pub fn rearm(link: &Link, schedule: &Schedule, shape: &Shape) -> Result<(), Refusal> {
-    set_taprio(link, &asked(schedule, shape)).map(drop)
+    if closes(schedule, shape.mode) {
+        return software::reopen(link, schedule, shape);
+    }
+    change_taprio(link, shape.root, &asked(schedule, shape))
 }
 
 fn read_back(link: &Link, schedule: &Schedule, shape: &Shape) -> Result<(), Failed> {

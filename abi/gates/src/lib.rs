@@ -14,6 +14,7 @@ mod obstacle;
 mod owner;
 mod registry;
 mod repair;
+mod software;
 #[cfg(test)]
 mod tests;
 mod watchdog;

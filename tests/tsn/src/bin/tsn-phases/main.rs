@@ -25,6 +25,8 @@ tsn-phases draw    --svg FILE [--title TEXT] [--cycle-ns NS] LABEL:FILE:FROM-TO 
 
 Exit codes: 0 every frame arrived within the window, 1 some did not or too few came, 2 it could not be tried.";
 
+/// What is further apart is of another time.
+const A_WHILE_NS: u64 = 5_000_000_000;
 /// Bins of a histogram.
 const BINS: usize = 20;
 
@@ -130,8 +132,11 @@ fn resumed(mut arguments: Arguments) -> Result<bool, String> {
     let told = text(&after)?;
     let instant = told.lines().last().and_then(|line| line.split(' ').next()?.parse::<u64>().ok());
     let instant = instant.ok_or_else(|| format!("{after}: its last line begins with no instant"))?;
-    let first =
-        text(&times)?.lines().filter_map(|line| line.parse().ok()).find(|time: &u64| *time >= instant);
+    let first = text(&times)?
+        .lines()
+        .filter_map(|line| line.parse::<u64>().ok())
+        // Before a step back instants were later.
+        .find(|time| *time >= instant && *time - instant < A_WHILE_NS);
     let waited = first.map(|first| first - instant);
     match waited {
         Some(waited) => {
