@@ -102,3 +102,92 @@ fn a_schedule_is_drawn_or_its_mistake_named_without_a_node() {
     let sentence = format!("{}:3: priority 6 is mapped to class 4, which has no window", file.display());
     assert!(said.contains(&sentence), "{said}");
 }
+
+/// A veth pair with some transmit queues, which goes with it.
+struct Pair(&'static str);
+
+impl Pair {
+    /// `None` where this machine has no veth.
+    fn new(name: &'static str, peer: &str, queues: u32) -> Option<Self> {
+        let queues = queues.to_string();
+        let made = Command::new("ip")
+            .args(["link", "add", name, "numtxqueues", &queues, "type", "veth", "peer", "name", peer])
+            .output()
+            .is_ok_and(|output| output.status.success());
+        if !made {
+            eprintln!("passed over: this machine makes no veth pair");
+            return None;
+        }
+        let pair = Pair(name);
+        for end in [name, peer] {
+            let up = Command::new("ip").args(["link", "set", end, "up"]).status().expect("ip runs");
+            assert!(up.success(), "{end} comes up");
+        }
+        Some(pair)
+    }
+
+    /// What stands at its root.
+    fn root(&self) -> String {
+        let shown =
+            Command::new(program("temposctl")).args(["tsn", "show", self.0]).output().expect("it runs");
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        let root = shown.lines().find(|line| line.contains(" at root"));
+        root.and_then(|line| line.split_whitespace().next()).unwrap_or_default().to_owned()
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        // Where it is gone already nothing is left to be done.
+        let _ = Command::new("ip").args(["link", "del", self.0]).status();
+    }
+}
+
+#[test]
+fn gates_are_set_and_what_stood_there_comes_back_or_the_kernel_says_why_not() {
+    if !is_root() {
+        return;
+    }
+    let Some(pair) = Pair::new("tsnt0", "tsnt1", 4) else { return };
+    let before = pair.root();
+    let setup = setup();
+    let gated = |more: &str, folder: &std::path::Path| lua(folder, more).replace("\"lo\"", "\"tsnt0\"");
+    let wiring = gated("", setup.folder());
+    let node = setup.wiring(&wiring).start();
+    let channel = node.channel("wire").to_string();
+    if channel.contains("SO_PRIORITY 6; class 1, mode ") {
+        assert_eq!(pair.root(), "taprio");
+    } else {
+        let words = "mode none, degraded to SO_PRIORITY: tsnt0: set taprio";
+        assert!(channel.contains(words), "{channel}");
+        assert!(channel.contains("Specified qdisc kind is unknown"), "{channel}");
+        assert!(channel.contains("boot a kernel that has it"), "{channel}");
+        let refused =
+            node.apply(&gated(", on_unmet = \"refuse\"", node.folder())).expect_err("it cannot be kept");
+        assert!(refused.contains("the schedule cannot be kept: tsnt0: set taprio"), "{refused}");
+    }
+    drop(node);
+    assert_eq!(pair.root(), before, "what stood there comes back");
+}
+
+#[test]
+fn an_interface_is_looked_at_without_a_node() {
+    let look = |words: &[&str]| {
+        let output = Command::new(program("temposctl")).arg("tsn").args(words).output().expect("it runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, shown, _) = look(&["show", "lo"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        shown.contains("lo: up") && shown.contains("1 transmit queues") && shown.contains("at root"),
+        "{shown}"
+    );
+    let (code, said, _) = look(&["check", "lo"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("bad   queues    lo has 1 transmit queue"), "{said}");
+    assert!(said.contains("mend: take a multi-queue card"), "{said}");
+    let (code, _, said) = look(&["show", "nosuch0"]);
+    assert_eq!(code, Some(66), "{said}");
+    assert!(said.contains("interface \"nosuch0\": No such device"), "{said}");
+}

@@ -2,7 +2,7 @@
 # checks: adapter-starts adapter-mode adapter-refusals adapter-gates adapter-shows
 # checks: adapter-strict adapter-best-effort adapter-floods-strict adapter-floods-leave-it
 # checks: adapter-mutant-is-seen adapter-mutant-leaves-best-effort adapter-restores
-# checks: adapter-launch-starts adapter-launch-instant adapter-launch-late-is-counted
+# checks: adapter-launch-starts adapter-launch-instant
 . /t/node.sh
 net_up
 $A tsn-gates delete va
@@ -61,7 +61,7 @@ wait $!
 check adapter-launch-instant 0 tsn-phases judge --phases /tmp/launch-strict --window 250000-300000 --tolerance-ns 0 \
     --least 500 --label launch-strict
 $A tsn-gates show va
-# A lead that the kernel cannot keep is counted by its reason.
+
 channel strict
 node_down
 net_down

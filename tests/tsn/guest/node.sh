@@ -1,6 +1,7 @@
 # A node in the namespace a whose events leave through va; sourced by the checks that need one.
 #
 # Events for udp 47001 are strict (priority 7, to 10.9.0.2:7001), those for 47002 best effort (priority 0, to 7002).
+rm -rf /node
 mkdir -p /node/run /node/state /node/wiring /etc/tempos
 echo '[node]' >/node/node.toml
 
