@@ -301,6 +301,7 @@ static CHANNEL: Face = Face {
         untold("Connections", Count),
         untold("Refused", Count),
         untold("Capped", Count),
+        untold("Incidents", Counts),
     ],
     signals: &[],
 };

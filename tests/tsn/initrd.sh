@@ -51,7 +51,7 @@ put "$cache/tools/bin/dash" bin
 ln -s dash "$root/bin/sh"
 put "$cache/tools/bin/ip" sbin
 put "$cache/tools/usr/bin/setfattr" sbin
-for program in temposd temposctl tempos-proc-producer tsn-gates tsn-phases; do put "$programs/$program" t; done
+for program in temposd temposctl tempos-tsn tempos-proc-producer tsn-gates tsn-phases; do put "$programs/$program" t; done
 for plugin in "$programs"/libtempos_adapter_*.so "$programs"/libtempos_queue_*.so \
     "$programs/libtempos_invoker_spawn.so"; do
     [ -e "$plugin" ] && put "$plugin" plugins
@@ -59,7 +59,7 @@ done
 put "$programs/tsn-marks" t
 # The daemon takes plugins that nobody else may write.
 chmod 644 "$root"/plugins/*
-cp "$here/guest/lib.sh" "$root/t/"
+cp "$here/guest/lib.sh" "$here/guest/node.sh" "$root/t/"
 cp "$here"/checks/*.sh "$root/checks/"
 cp "$here/guest/init" "$root/init"
 chmod 755 "$root/init" "$root"/t/*

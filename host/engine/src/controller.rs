@@ -6,6 +6,7 @@ mod crossings;
 mod enforcement;
 mod folders;
 mod granting;
+mod hearsay;
 mod retirement;
 mod watching;
 
@@ -51,6 +52,8 @@ pub enum Call {
     Folders(FolderChange),
     /// Other figures of what hops cost.
     Costs(Costs),
+    /// A plugin said something of a channel.
+    Heard,
     /// The engine stops.
     Stop,
 }
@@ -113,6 +116,8 @@ pub struct Controller {
     costs: Costs,
     /// Whether grants are kept.
     watch: watching::Watch,
+    /// What plugins said of open channels last: whether they work, and why.
+    pub(crate) said: BTreeMap<String, (bool, String)>,
     last_told: Instant,
     pulse: u64,
     quiet: u32,
@@ -153,6 +158,7 @@ impl Controller {
             grants: granting::none(),
             costs: Costs::stated(),
             watch: watching::Watch::default(),
+            said: BTreeMap::new(),
             last_told: Instant::now(),
             pulse: 0,
             quiet: 0,
@@ -196,7 +202,8 @@ impl Controller {
                 Ok(Call::Folders(change)) => self.folders_changed(change),
                 Ok(Call::Costs(costs)) => self.take_costs(costs),
                 Ok(Call::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {}
+                // Looked after below.
+                Ok(Call::Heard) | Err(RecvTimeoutError::Timeout) => {}
             }
             self.look_after();
         }
@@ -291,6 +298,7 @@ impl Controller {
     /// What is done between orders.
     fn look_after(&mut self) {
         self.attend_lanes();
+        self.hear_plugins();
         self.restart_failed();
         self.close_retired();
         self.finish_removals();

@@ -105,6 +105,11 @@ impl Engine {
         let watcher = Watcher::start(folders, changes)
             .map_err(|e| system("the plugin folders cannot be watched", e))?;
         let to_controller = calls.clone();
+        crate::plugin::host_api::wake_with({
+            let calls = calls.clone();
+            // A full channel wakes it anyhow.
+            Box::new(move || drop(calls.try_send(Call::Heard)))
+        });
         let forward = std::thread::Builder::new()
             .name("plugin-folders".into())
             .spawn(move || {

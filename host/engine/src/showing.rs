@@ -136,7 +136,7 @@ impl Controller {
                 (Some((stats, _)), None) if stats.out.get() != 0 => {}
                 (Some((stats, _)), None) if stats.failed.get() == 0 => {
                     let grant = grants.get(name.as_str()).copied().unwrap_or_default();
-                    self.condition(Kind::Channel, name, "started", grant);
+                    self.show_what_was_said(name, grant);
                 }
                 _ => {}
             }
@@ -175,7 +175,7 @@ impl Controller {
     }
 
     /// What each channel obtained for its lane, by name.
-    fn grants(&self) -> HashMap<&str, &str> {
+    pub(crate) fn grants(&self) -> HashMap<&str, &str> {
         let plans = || self.lanes.iter().flatten().map(|entry| &entry.plan);
         let sources = plans().flat_map(|plan| plan.sources.iter().flatten());
         let outlets = plans().flat_map(|plan| plan.outlets.iter().flatten());

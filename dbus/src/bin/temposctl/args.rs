@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -212,6 +213,13 @@ pub enum Verb {
     )]
     Doctor,
 
+    /// Look at schedules of time-sensitive networks
+    Tsn {
+        /// What is to be looked at
+        #[command(subcommand)]
+        verb: TsnVerb,
+    },
+
     /// Write a folder to start from
     New {
         /// What it is to hold
@@ -355,4 +363,29 @@ mod tests {
             );
         }
     }
+}
+
+/// What can be done with schedules.
+#[derive(Debug, Subcommand)]
+pub enum TsnVerb {
+    /// Check a schedule and draw it, with the hops that follow; asks no node
+    #[command(after_help = "EXAMPLES\n  temposctl tsn plan schedule.toml")]
+    Plan {
+        /// The schedule, in TOML
+        file: PathBuf,
+    },
+    /// Show the disciplines of an interface, and its gates as a picture; asks no node
+    #[command(after_help = "EXAMPLES\n  temposctl tsn show eth0")]
+    Show {
+        /// The interface
+        #[arg(value_name = "IFACE")]
+        interface: OsString,
+    },
+    /// Look at what an interface can do, what is missing and how it is mended; asks no node
+    #[command(after_help = "EXAMPLES\n  temposctl tsn check eth0\n\nEnds with 1 where something is bad.")]
+    Check {
+        /// The interface
+        #[arg(value_name = "IFACE")]
+        interface: OsString,
+    },
 }

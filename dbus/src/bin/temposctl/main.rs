@@ -64,6 +64,7 @@ fn run(args: &Args, output: &mut Output) -> Result<u8, Failing> {
             return Err(programs::test(file, options));
         }
         Verb::Plugins { verb: Some(PluginVerb::Inspect { file }) } => return Err(programs::inspect(file)),
+        Verb::Tsn { verb } => return Err(programs::tsn(verb, output)),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -97,7 +98,7 @@ fn run(args: &Args, output: &mut Output) -> Result<u8, Failing> {
             Verb::Calibrate { time, show } => calibrate::calibrate(&client, output, *time, *show).await,
             Verb::Doctor => doctor::doctor(&client, output).await,
             // Answered above, without a node.
-            Verb::New { .. } | Verb::Completions { .. } => Ok(0),
+            Verb::New { .. } | Verb::Tsn { .. } | Verb::Completions { .. } => Ok(0),
         }
     })
 }

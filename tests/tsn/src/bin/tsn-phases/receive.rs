@@ -7,9 +7,11 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tempos_tsn_rig::{Arguments, Phases, tai_offset_ns};
+use tempos_tsn_rig::{Arguments, tai_offset_ns};
 
 const BUFFER_BYTES: libc::c_int = 8 << 20;
+/// Arrivals that are kept.
+const TIMES_MAX: usize = 1 << 20;
 /// A poll(2) lasts this long at most.
 const POLL_MS: u64 = 100;
 
@@ -38,12 +40,12 @@ impl Source {
         }
     }
 
-    /// Records what arrives within some seconds.
-    pub fn record(&self, cycle_ns: u64, seconds: f64) -> Result<Phases, String> {
+    /// Records when something arrives (TAI), for some seconds.
+    pub fn record(&self, seconds: f64) -> Result<Vec<u64>, String> {
         let socket = self.open().map_err(|error| format!("cannot listen: {error}"))?;
         let seconds = Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
         let end = Instant::now() + seconds;
-        let mut phases = Phases::new(cycle_ns);
+        let mut times = Vec::new();
         let mut control = [0u64; 64];
         while let Some(left) = end.checked_duration_since(Instant::now()) {
             let wait = left.as_millis().min(u128::from(POLL_MS)) as libc::c_int + 1;
@@ -51,10 +53,12 @@ impl Source {
             // SAFETY: the array of one is live for the call.
             unsafe { libc::poll(&raw mut polled, 1, wait) };
             while let Some(time) = arrival(&socket, &mut control).map_err(|error| error.to_string())? {
-                phases.add(time.saturating_add_signed(tai_offset_ns()));
+                if times.len() < TIMES_MAX {
+                    times.push(time.saturating_add_signed(tai_offset_ns()));
+                }
             }
         }
-        Ok(phases)
+        Ok(times)
     }
 
     fn open(&self) -> io::Result<Socket> {
