@@ -1,12 +1,11 @@
 //! Schedules of time-aware shaping (IEEE 802.1Qbv): what a user writes, what is wrong with it, when a class may
-//! send next, how several hops follow each other, and a picture of it all; and what marks mean on other links.
+//! send next, how several hops follow each other, and a picture of it all.
 //!
 //! It knows arithmetic only; it refuses to know interfaces, sockets, clocks and files. The adapter `tsn` and
 //! `temposctl tsn` call it.
 
 mod duration;
 mod file;
-pub mod marks;
 mod picture;
 mod plan;
 mod schedule;

@@ -1,6 +1,5 @@
 use proptest::prelude::*;
 
-use crate::marks::{AccessCategory, access_category, user_priority};
 use crate::{Hop, Schedule, Window, draw, draw_plan, parse, parse_duration, plan, show_duration, wire_ns};
 
 const PAPER: &str = r#"cycle = "1ms"
@@ -139,25 +138,6 @@ fn hops_follow_each_other() {
 fn the_picture_shows_the_gates() {
     let expected = "  class 1 ██████████·········· priority 6,7\n  class 0 ··········██████████ priority 0\n          0                1ms\n";
     assert_eq!(draw(&paper(), 20), expected);
-}
-
-#[test]
-fn marks_follow_rfc_8325() {
-    for (dscp, user, category) in [
-        (46, 6, AccessCategory::Voice),
-        (40, 5, AccessCategory::Video),
-        (34, 4, AccessCategory::Video),
-        (18, 3, AccessCategory::BestEffort),
-        (16, 0, AccessCategory::BestEffort),
-        (0, 0, AccessCategory::BestEffort),
-        (8, 1, AccessCategory::Background),
-    ] {
-        assert_eq!(
-            (user_priority(dscp), access_category(user_priority(dscp))),
-            (user, category),
-            "DSCP {dscp}"
-        );
-    }
 }
 
 /// Any schedule whose windows are long enough.
