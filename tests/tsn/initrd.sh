@@ -61,6 +61,8 @@ put "$programs/tsn-marks" t
 chmod 644 "$root"/plugins/*
 cp "$here/guest/lib.sh" "$here/guest/node.sh" "$root/t/"
 cp "$here"/checks/*.sh "$root/checks/"
+mkdir "$root/examples"
+cp -r "$here/../../examples/tsn" "$root/examples/"
 cp "$here/guest/init" "$root/init"
 chmod 755 "$root/init" "$root"/t/*
 echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use tempos_abi::adapter::{ChannelSpec, Direction};
 use tempos_abi::{LaneQos, OptionKind, OptionSpec, OptionValue, Options, PluginError};
-use tempos_tsn::{Schedule, show_duration};
+use tempos_tsn::{Document, Schedule, plan, show_duration};
 
 /// The option table.
 pub const OPTIONS: &[OptionSpec] = &[
@@ -25,6 +25,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         .unit("ADDRESS:PORT"),
     OptionSpec::new("to", OptionKind::TEXT, "", "UDP, egress: the address to send to.").unit("ADDRESS:PORT"),
     OptionSpec::new("schedule", OptionKind::PATH, "", "Egress: the file with the link's schedule."),
+    OptionSpec::new("hop", OptionKind::TEXT, "", "With schedule: the hop of that file whose link this is.")
+        .unit("name"),
     OptionSpec::new("cycle", OptionKind::DURATION, "", "Egress: the cycle, in place of a schedule file."),
     OptionSpec::new("windows", OptionKind::TEXTS, "", "With cycle: the windows, CLASSES:LENGTH in order.")
         .unit("such as \"1:500us\", \"0+2:500us\", \":10us\""),
@@ -190,7 +192,8 @@ impl Reader<'_> {
             other => return Err(format!("on_unmet = {other:?} is neither \"refuse\" nor \"degrade\"")),
         };
         let launch_lead_ns = launch.then_some(lead as u64);
-        let source = self.text("schedule").unwrap_or_default().to_owned();
+        let source =
+            [self.text("schedule"), self.text("hop")].into_iter().flatten().collect::<Vec<_>>().join(" hop ");
         Ok(Config { carrier, interface, schedule, priority, launch_lead_ns, slot_ns, refuse, source })
     }
 
@@ -253,6 +256,9 @@ impl Reader<'_> {
 
     fn schedule(&self) -> Result<Option<Schedule>, String> {
         let inline = self.options.integer("cycle");
+        if self.text("hop").is_some() && self.text("schedule").is_none() {
+            return Err(String::from("hop needs schedule = \"FILE\", which names the hops"));
+        }
         match (self.text("schedule"), inline) {
             (Some(_), Some(_)) => Err(String::from("schedule and cycle are two schedules; leave one out")),
             (Some(path), None) => {
@@ -263,7 +269,11 @@ impl Reader<'_> {
                     return Err(format!("the schedule {path:?} is not a file of 1 MiB or less"));
                 }
                 let text = std::fs::read_to_string(path).map_err(unreadable)?;
-                tempos_tsn::parse(&text).map(|d| Some(d.schedule)).map_err(|error| format!("{path}:{error}"))
+                let document = tempos_tsn::parse(&text).map_err(|error| format!("{path}:{error}"))?;
+                match self.text("hop") {
+                    None => Ok(Some(document.schedule)),
+                    Some(hop) => of_hop(&document, hop).map(Some).map_err(|error| format!("{path}: {error}")),
+                }
             }
             (None, Some(cycle)) => self.inline(cycle).map(Some),
             (None, None) => match INLINE.iter().find(|key| self.options.get(key).is_some_and(is_set)) {
@@ -327,6 +337,18 @@ impl Reader<'_> {
             error.split_once(": ").map_or_else(|| error.clone(), |(_, sentence)| sentence.to_owned())
         })
     }
+}
+
+/// The skewed schedule of one hop.
+fn of_hop(document: &Document, name: &str) -> Result<Schedule, String> {
+    let hops = plan(&document.schedule, &document.hops).map_err(|mistake| mistake.to_string())?;
+    let names: Vec<String> = hops.iter().map(|hop| format!("{:?}", hop.name)).collect();
+    hops.into_iter().find(|hop| hop.name == name).map(|hop| hop.schedule).ok_or_else(|| {
+        match names.is_empty() {
+            true => format!("hop = {name:?}, but the file has no hops; leave hop out"),
+            false => format!("hop = {name:?} is none of its hops: {}", names.join(", ")),
+        }
+    })
 }
 
 fn show_duration_of(ns: u64) -> String {

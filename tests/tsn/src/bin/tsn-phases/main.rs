@@ -13,7 +13,7 @@ use tempos_tsn_rig::{Arguments, Panel, Phases, Window, draw, say};
 const HELP: &str = "\
 tsn-phases send    --to ADDRESS:PORT --count N --period-ns NS [--priority P] [--bytes B] [--fifo P]
                    [--phase-ns NS] [--cycle-ns NS]       the first at that phase; whole cycles keep it
-tsn-phases receive --udp PORT | --interface IFACE --ethertype HEX
+tsn-phases receive --udp PORT | --interface IFACE --ethertype HEX [--port PORT]
                    --seconds S --window FROM-TO [--cycle-ns NS] [--tolerance-ns NS] [--least N] [--label NAME]
                    [--phases FILE] [--times FILE]                      instants of arrival, TAI
 tsn-phases judge   --phases FILE --window FROM-TO [--cycle-ns NS] [--tolerance-ns NS] [--least N] [--label NAME]
