@@ -381,6 +381,27 @@ fn damaged_files_never_stop_a_start_and_are_named() {
 }
 
 #[test]
+fn a_generation_whose_plugin_is_missing_waits_for_it() {
+    let mut scene = Scene::new("");
+    drop_plugin(&tempos_tests::built::plugin("adapter-udp"), &scene.node.plugin_folder());
+    eventually("the plugin", || {
+        scene.node.ctl_json(["plugins"]).to_string().contains("\"udp\"").then_some(())
+    });
+    let lua = "tempos.topic \"by-udp\" { ingress = { tempos.udp { bind = \"127.0.0.1:0\" } } }";
+    let script = scene.node.write_script("given.lua", lua).display().to_string();
+    scene.says(&["apply", &script], 0);
+    scene.node.end(libc::SIGTERM);
+    fs::remove_file(scene.node.plugin_folder().join("libtempos_adapter_udp.so")).expect("it may go");
+    scene.restart();
+    assert_eq!(scene.topics(), ["first"], "the scripts' wiring");
+    assert!(scene.degraded().contains("generation 2 cannot be brought back: "), "{}", scene.degraded());
+    scene.node.end(libc::SIGTERM);
+    drop_plugin(&tempos_tests::built::plugin("adapter-udp"), &scene.node.plugin_folder());
+    scene.restart();
+    assert_eq!((scene.topics(), scene.node.generation()), (vec!["by-udp".into()], 2));
+}
+
+#[test]
 fn a_state_folder_that_cannot_be_written_is_said_and_the_change_is_made() {
     let scene = Scene::new("");
     let folder = scene.folder();

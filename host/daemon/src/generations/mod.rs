@@ -148,7 +148,8 @@ impl Generations {
             (keeping, _) => keeping,
         };
         if keeping == Keeping::Kept {
-            self.newest = Some(number);
+            // A probe may end when a later one is kept already.
+            self.newest = self.newest.max(Some(number));
         } else {
             // Of those that leave no file there may be many.
             self.reserve(number, if has_body { 0 } else { RESERVE });
