@@ -46,6 +46,52 @@ pub struct ChannelCounters {
     pub reserved: [Counter; 10],
 }
 
+/// Why something that a channel did not bring about itself was counted (since 1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Incident(u8);
+
+impl Incident {
+    /// A frame came after its launch time.
+    pub const LAUNCH_MISSED: Incident = Incident(0);
+    /// The kernel could not use a launch time.
+    pub const LAUNCH_INVALID: Incident = Incident(1);
+    /// A gate was closed for longer than its queue holds frames, or is too short for this one.
+    pub const GATE_CLOSED: Incident = Incident(2);
+    /// Gates were set again: the link had come back.
+    pub const LINK_RETURNED: Incident = Incident(3);
+    /// Gates were set again: another program had put something beneath them.
+    pub const CHILD_GRAFTED: Incident = Incident(4);
+    /// Gates were set again: another program had deleted or changed them.
+    pub const GATES_LOST: Incident = Incident(5);
+    /// Gates were set again: the clock had been stepped.
+    pub const CLOCK_STEPPED: Incident = Incident(6);
+    /// Gates were set again: nothing had left through one of them.
+    pub const GATE_SILENT: Incident = Incident(7);
+
+    const WORDS: [&str; 8] = [
+        "launch-missed",
+        "launch-invalid",
+        "gate-closed",
+        "link-returned",
+        "child-grafted",
+        "gates-lost",
+        "clock-stepped",
+        "gate-silent",
+    ];
+}
+
+impl ChannelCounters {
+    /// The counter of an incident. It is one of `reserved`, which hosts before 1.1 do not show (since 1.1).
+    pub fn incident(&self, incident: Incident) -> &Counter {
+        &self.reserved[usize::from(incident.0) % Incident::WORDS.len()]
+    }
+
+    /// The words of all incidents, with what was counted.
+    pub fn incidents(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Incident::WORDS.iter().zip(&self.reserved).map(|(word, counter)| (*word, counter.get()))
+    }
+}
+
 /// What a function counts. The host counts invocations, failures and durations itself.
 #[repr(C)]
 #[derive(StableAbi, Debug, Default)]

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use crate::error::PluginError;
 use crate::guard::Guard;
-use crate::host::{HostApiRef, LogLevel};
+use crate::host::{ChannelState, HostApiRef, LogLevel};
 
 static HOST: OnceLock<HostApiRef> = OnceLock::new();
 
@@ -18,6 +18,14 @@ pub fn start(host: HostApiRef) {
 pub fn log(level: LogLevel, plugin: &str, sentence: &str) {
     if let Some(host) = HOST.get() {
         (host.log())(level, plugin.into(), sentence.into());
+    }
+}
+
+/// Says how an open channel is, by its name: what changed after it was opened. Never from a lane thread; a host before
+/// 1.1 does not hear it.
+pub fn tell_channel(plugin: &str, channel: &str, state: ChannelState, sentence: &str) {
+    if let Some(tell) = HOST.get().and_then(|host| host.channel()) {
+        tell(plugin.into(), channel.into(), state, sentence.into());
     }
 }
 

@@ -180,6 +180,7 @@ pub static NODE: Face = Face {
         Method { name: "LoadPlugin", takes: &[("path", "s")], returns: &[], right: Right::Owner },
         orders("Prewarm", &[("workflow", "s"), ("instances", "u")], &[]),
         reads("Doctor", &[], &[("findings", "a(ssss)")]),
+        orders("Calibrate", &[("time_ms", "u")], &[]),
     ],
     properties: &[
         STATE,
@@ -194,6 +195,12 @@ pub static NODE: Face = Face {
         untold("LockedKiB", Count),
         untold("AbandonedThreads", Count),
         told("DrainReport", Text),
+        untold("Calibration", Text),
+        untold("Calibrating", Text),
+        untold("CalibrationPercent", Count),
+        untold("CalibrationFailure", Text),
+        untold("CalibrationLeftOut", Texts),
+        untold("CostsNs", Latency),
     ],
     signals: &[
         signal("WiringApplied", &[("generation", "t"), ("report", "s")]),
@@ -294,6 +301,7 @@ static CHANNEL: Face = Face {
         untold("Connections", Count),
         untold("Refused", Count),
         untold("Capped", Count),
+        untold("Incidents", Counts),
     ],
     signals: &[],
 };

@@ -46,9 +46,10 @@ pub async fn answer(call: &Call<'_>, method: &str, who: Who) -> Result<Message, 
                 .collect();
             call.reply(&rows)
         }
-        ("Reload" | "Drain" | "LoadPlugin" | "Prewarm" | "Confirm", Reply::Done | Reply::Report(_)) => {
-            call.reply(&())
-        }
+        (
+            "Reload" | "Drain" | "LoadPlugin" | "Prewarm" | "Confirm" | "Calibrate",
+            Reply::Done | Reply::Report(_),
+        ) => call.reply(&()),
         (method, _) => Err(Failure::internal(format!("the node's answer to {method} is of another kind"))),
     }
 }
@@ -96,6 +97,7 @@ fn order(message: &Message, method: &str) -> Result<Order, Failure> {
             Order::Prewarm { workflow, instances }
         }
         "Doctor" => Order::Doctor,
+        "Calibrate" => Order::Calibrate { time_ms: body.deserialize().map_err(unreadable)? },
         other => return Err(Failure::internal(format!("{other} is announced but not served"))),
     })
 }

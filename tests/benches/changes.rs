@@ -2,7 +2,6 @@
 //! down before it is answered. `cargo bench -p tempos-tests --bench changes [-- CHANGES]`
 
 #[path = "../tests/client/mod.rs"]
-#[allow(dead_code, reason = "the tests use more of it")]
 mod client;
 
 use std::io::Write as _;

@@ -69,7 +69,9 @@ fn build() {
         if profile.ends_with("release") {
             cargo.arg("--release");
         }
-        for package in ["temposd", "tempos-dbus", "tempos-proc-producer", "tempos-conformance"] {
+        for package in
+            ["temposd", "tempos-dbus", "tempos-proc-producer", "tempos-conformance", "tempos-gates"]
+        {
             cargo.args(["-p", package]);
         }
         for folder in plugin_folders() {

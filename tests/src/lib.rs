@@ -13,6 +13,7 @@
 pub mod browser;
 pub mod built;
 pub mod bus;
+pub mod capture;
 pub mod child;
 pub mod engine;
 pub mod figures;
@@ -20,6 +21,7 @@ pub mod fixture;
 pub mod function;
 pub mod http;
 pub mod metadata;
+pub mod network;
 pub mod newer;
 pub mod node;
 pub mod numbered;

@@ -85,6 +85,7 @@ fn a_stranger_may_look_but_gives_no_orders() {
         ("Publish", &["sa{sv}ay", "good", "0", "3", "1", "2", "3"]),
         ("LoadPlugin", &["s", library.as_str()]),
         ("Prewarm", &["su", "good", "1"]),
+        ("Calibrate", &["u", "1000"]),
     ] {
         let said = refusal(&as_nobody(&[&["call", BUS_NAME, ROOT, NODE, method], arguments].concat()));
         assert!(said.contains("user 65534 may not call") && said.contains(method), "{method}: {said}");

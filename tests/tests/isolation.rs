@@ -227,7 +227,13 @@ fn nothing_is_left_behind_after_hundreds_of_crashes() {
     quick(&scene, &["memory"]);
     slow(&scene, &["loop", "print", "z: sleep"]);
     let after = rest(&mut scene);
-    assert_eq!(after, before, "descriptors, threads, mappings, processes");
+    // The doors let threads go that had nothing to do for ten seconds.
+    assert!(after.1 <= before.1, "threads: {} after {}", after.1, before.1);
+    assert_eq!(
+        (after.0, after.2, after.3),
+        (before.0, before.2, before.3),
+        "descriptors, mappings, processes"
+    );
     // What crashed processes had started is gone with them.
     let (daemon, all) = (scene.pid(), processes());
     let own: Vec<u32> = all.iter().filter(|p| p.parent == daemon).map(|p| p.pid).collect();

@@ -31,6 +31,8 @@ add_module() {
 }
 for module in sch_taprio sch_etf sch_mqprio veth 8021q; do add_module $module; done
 
+add_module sch_fq
+
 # A program or plugin into a folder, with its libraries.
 put() {
     cp -L "$1" "$root/$2/"
@@ -48,14 +50,19 @@ cp "$busybox" "$root/bin/busybox"
 put "$cache/tools/bin/dash" bin
 ln -s dash "$root/bin/sh"
 put "$cache/tools/bin/ip" sbin
-for program in temposd temposctl tempos-proc-producer tsn-gates tsn-phases; do put "$programs/$program" t; done
-for plugin in "$programs"/libtempos_adapter_*.so "$programs"/libtempos_queue_*.so; do
+put "$cache/tools/usr/bin/setfattr" sbin
+for program in temposd temposctl tempos-tsn tempos-proc-producer tsn-gates tsn-phases; do put "$programs/$program" t; done
+for plugin in "$programs"/libtempos_adapter_*.so "$programs"/libtempos_queue_*.so \
+    "$programs/libtempos_invoker_spawn.so"; do
     [ -e "$plugin" ] && put "$plugin" plugins
 done
+put "$programs/tsn-marks" t
 # The daemon takes plugins that nobody else may write.
 chmod 644 "$root"/plugins/*
-cp "$here/guest/lib.sh" "$root/t/"
+cp "$here/guest/lib.sh" "$here/guest/node.sh" "$root/t/"
 cp "$here"/checks/*.sh "$root/checks/"
+mkdir "$root/examples"
+cp -r "$here/../../examples/tsn" "$root/examples/"
 cp "$here/guest/init" "$root/init"
 chmod 755 "$root/init" "$root"/t/*
 echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"

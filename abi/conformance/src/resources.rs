@@ -31,3 +31,13 @@ pub fn number() -> u64 {
     static NUMBERS: AtomicU64 = AtomicU64::new(1);
     NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
+
+/// Whether this process may open packet sockets (packet(7)).
+pub fn packet_sockets() -> bool {
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| status.lines().find_map(|line| line.strip_prefix("CapEff:").map(str::to_owned)))
+        .and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
+        // CAP_NET_RAW.
+        .is_some_and(|bits| bits & (1 << 13) != 0)
+}

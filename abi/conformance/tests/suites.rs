@@ -45,6 +45,11 @@ fn adapter_shm_passes() {
 }
 
 #[test]
+fn adapter_tsn_passes() {
+    passes("tempos-adapter-tsn", &[], 10);
+}
+
+#[test]
 fn queue_fifo_passes() {
     passes("tempos-queue-fifo", &[], 14);
 }

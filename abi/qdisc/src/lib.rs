@@ -19,7 +19,10 @@ mod taprio;
 mod tests;
 mod wire;
 
-pub use control::{delete, delete_root, read, read_all, restore, save, set_etf, set_mqprio, set_taprio};
+pub use control::{
+    TAPRIO_HANDLE, change_taprio, delete, delete_root, read, read_all, restore, save, set_etf, set_mqprio,
+    set_taprio,
+};
 pub use error::Refusal;
 pub use etf::Etf;
 pub use ethtool::{HardwareTime, TxQueues};

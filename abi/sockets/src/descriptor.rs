@@ -44,8 +44,7 @@ pub fn resize_buffer(socket: BorrowedFd<'_>, buffer: Buffer, bytes: usize) -> io
     if set_option(socket, libc::SOL_SOCKET, force, wanted).is_err() {
         set_option(socket, libc::SOL_SOCKET, plain, wanted)?;
     }
-    let mut given: c_int = 0;
-    read_option(socket, plain, (&raw mut given).cast(), size_of::<c_int>())?;
+    let given = option(socket, libc::SOL_SOCKET, plain)?;
     // The kernel reports twice what it was asked for: the other half is its own bookkeeping.
     Ok(given.max(0) as usize / 2)
 }
@@ -59,7 +58,8 @@ pub fn resize_buffer(socket: BorrowedFd<'_>, buffer: Buffer, bytes: usize) -> io
 /// The error of the system call.
 pub fn kernel_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
     let mut words = [0u32; MEMINFO_WORDS];
-    read_option(socket, libc::SO_MEMINFO, words.as_mut_ptr().cast(), size_of::<[u32; MEMINFO_WORDS]>())?;
+    let bytes = size_of::<[u32; MEMINFO_WORDS]>();
+    read_option(socket, libc::SOL_SOCKET, libc::SO_MEMINFO, words.as_mut_ptr().cast(), bytes)?;
     Ok(words[MEMINFO_DROPS])
 }
 
@@ -74,15 +74,41 @@ pub fn duplicate(socket: BorrowedFd<'_>) -> RawFd {
     unsafe { OwnedFd::from_raw_fd(copy) }.into_raw_fd()
 }
 
+/// Sets an option that is no integer (setsockopt(2)).
+pub(crate) fn set_bytes(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: &[u8]) -> io::Result<()> {
+    let length = value.len() as libc::socklen_t;
+    // SAFETY: the option's value is live and of the length given.
+    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, value.as_ptr().cast(), length) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Reads an integer option (getsockopt(2)).
+pub(crate) fn option(socket: BorrowedFd<'_>, level: c_int, option: c_int) -> io::Result<c_int> {
+    let mut value: c_int = 0;
+    read_option(socket, level, option, (&raw mut value).cast(), size_of::<c_int>())?;
+    Ok(value)
+}
+
+/// Reads an option of at most `N` bytes; what the kernel does not write is zero.
+pub(crate) fn read_bytes<const N: usize>(
+    socket: BorrowedFd<'_>,
+    level: c_int,
+    option: c_int,
+) -> io::Result<[u8; N]> {
+    let mut value = [0; N];
+    read_option(socket, level, option, value.as_mut_ptr().cast(), N)?;
+    Ok(value)
+}
+
 fn read_option(
     socket: BorrowedFd<'_>,
+    level: c_int,
     option: c_int,
     value: *mut libc::c_void,
     bytes: usize,
 ) -> io::Result<()> {
     let mut length = bytes as libc::socklen_t;
     // SAFETY: every caller hands over a live buffer of `bytes` bytes.
-    let done =
-        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, value, &raw mut length) };
+    let done = unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, value, &raw mut length) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

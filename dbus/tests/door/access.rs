@@ -92,6 +92,7 @@ fn a_stranger_reads_and_is_refused_every_order_with_a_sentence() {
             &["Subscribe", "s", "press/alarms"],
             &["LoadPlugin", "s", "/a.so"],
             &["Prewarm", "su", "detect", "1"],
+            &["Calibrate", "u", "1000"],
         ] {
             let call: Vec<_> =
                 ["call", "org.tempos.Host1", ROOT, NODE].into_iter().chain(order.iter().copied()).collect();

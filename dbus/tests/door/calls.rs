@@ -88,6 +88,7 @@ fn every_method_becomes_its_order() {
             ),
             (&["LoadPlugin", "s", "/a.so"], "", "LoadPlugin { path: \"/a.so\" }"),
             (&["Prewarm", "su", "detect", "3"], "", "Prewarm { workflow: \"detect\", instances: 3 }"),
+            (&["Calibrate", "u", "5000"], "", "Calibrate { time_ms: 5000 }"),
         ] {
             let call: Vec<&str> = ["call", "org.tempos.Host1", ROOT, NODE]
                 .into_iter()

@@ -102,7 +102,7 @@ const PATHS: [&str; 8] = [
 ];
 
 /// Every method where it belongs, with the types that it takes.
-const METHODS: [(&str, &str, &str, &str); 24] = [
+const METHODS: [(&str, &str, &str, &str); 25] = [
     (ROOT, NODE, "Apply", "s"),
     (ROOT, NODE, "ApplyText", "ss"),
     (ROOT, NODE, "Plan", "s"),
@@ -113,6 +113,7 @@ const METHODS: [(&str, &str, &str, &str); 24] = [
     (ROOT, NODE, "LoadPlugin", "s"),
     (ROOT, NODE, "Prewarm", "su"),
     (ROOT, NODE, "Doctor", ""),
+    (ROOT, NODE, "Calibrate", "u"),
     (ROOT, PROPERTIES, "Get", "ss"),
     (ROOT, PROPERTIES, "GetAll", "s"),
     (ROOT, PROPERTIES, "Set", "ssv"),

@@ -264,7 +264,7 @@ impl Node for FakeNode {
             Order::LoadPlugin { path } if path.ends_with("bad.so") => {
                 refuse(RefusalKind::PluginRejected, "bad.so: it has no root module")
             }
-            Order::LoadPlugin { .. } | Order::Prewarm { .. } => Ok(Reply::Done),
+            Order::LoadPlugin { .. } | Order::Prewarm { .. } | Order::Calibrate { .. } => Ok(Reply::Done),
             Order::Doctor => Ok(Reply::Findings(vec![
                 Finding {
                     check: "locked memory".into(),

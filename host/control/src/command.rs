@@ -109,6 +109,11 @@ pub enum Order {
     },
     /// Lists the generations, the oldest first.
     Generations,
+    /// Begins to measure what hops cost on this machine; grants rest on it once it is done.
+    Calibrate {
+        /// About how long to measure; 0 leaves that to the node.
+        time_ms: u32,
+    },
 }
 
 impl Order {
@@ -126,6 +131,7 @@ impl Order {
             Order::Drain { timeout_ms } => format!("drain within {timeout_ms} ms"),
             Order::LoadPlugin { path } => format!("load plugin {}", path.display()),
             Order::Prewarm { workflow, instances } => format!("warm {workflow:?} to {instances}"),
+            Order::Calibrate { .. } => String::from("calibrate"),
             Order::Change { order, .. } => order.change()?,
             Order::Rollback { to: None } => String::from("rollback"),
             Order::Rollback { to: Some(to) } => format!("rollback to {to}"),

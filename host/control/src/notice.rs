@@ -2,7 +2,7 @@
 
 use crate::Kind;
 
-/// Something that happened. Each but the last two is a D-Bus signal of the same name.
+/// Something that happened. Each but the last three is a D-Bus signal of the same name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
@@ -54,6 +54,15 @@ pub enum Notice {
         event_id: u64,
         /// What the method reported.
         error: String,
+    },
+    /// The machine's clock counts as synchronised, or does not any more.
+    ClockChanged {
+        /// Which one: ptp4l's socket.
+        clock: String,
+        /// Whether it counts.
+        granted: bool,
+        /// Why.
+        reason: String,
     },
     /// Objects appeared or went: `names` should be read again.
     ObjectsChanged,

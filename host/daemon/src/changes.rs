@@ -55,13 +55,17 @@ impl HostNode {
     /// The mistakes of the scripts, where there is no other wiring.
     pub fn begin(&self) -> Result<Reply, Refusal> {
         let newest = self.standing().generations.newest().cloned();
-        let by_call = newest.as_ref().filter(|head| !head.is_from_files);
-        if let Some(head) = by_call {
-            if head.scripts == Scripts::look(&self.wiring).fingerprint() {
+        let as_they_were =
+            newest.as_ref().is_some_and(|head| head.scripts == Scripts::look(&self.wiring).fingerprint());
+        let mut terms = Terms::default();
+        if let Some(head) = newest.as_ref().filter(|head| !head.is_from_files) {
+            if as_they_were {
                 match self.restore(head) {
                     Ok(reply) => return Ok(reply),
                     Err(sentence) => self.trouble(&sentence),
                 }
+                // Where it is whole the next start may bring it back: a plugin may have been missing.
+                terms.until_restart = self.standing().generations.head(head.number).is_some();
             } else {
                 let sentence = format!(
                     "the wiring scripts were edited since generation {} was given by call ({}): they are in force; \
@@ -71,8 +75,9 @@ impl HostNode {
                 self.log.say(LogLevel::WARNING, WIRING, &sentence);
             }
         }
-        let outcome = self.reload(&Who::at("files"), "start");
-        let (Err(_), Some(head)) = (&outcome, newest) else { return outcome };
+        let outcome = self.change(&Who::at("files"), "start", Wanted::Files, &terms);
+        let outcome = outcome.map(|applied| Reply::Report(applied.report));
+        let (Err(_), Some(head)) = (&outcome, newest.filter(|_| !as_they_were)) else { return outcome };
         match self.restore(&head) {
             Ok(reply) => Ok(reply),
             Err(sentence) => {
@@ -245,7 +250,10 @@ impl HostNode {
         let ended = {
             let mut standing = self.standing();
             let written = standing.generations.add(head, Some(&ready.body), keeping);
-            self.note_written(number, written, &mut report);
+            // What was amiss at the start is told until the next change.
+            if before > 0 || written.is_err() {
+                self.note_written(number, written, &mut report);
+            }
             let back = std::mem::replace(&mut standing.body, ready.body);
             let back_to = std::mem::replace(&mut standing.number, number);
             let ended = standing.probe.take();

@@ -19,6 +19,7 @@ pub fn check(file: &NodeFile, log: &Log) -> Result<String, Ending> {
         .prefix("tempos-check-")
         .tempdir()
         .map_err(|error| Ending::new(OSERR, format!("no folder for the check could be made: {error}")))?;
+    let kept_in = file.state_dir.clone();
     let file = NodeFile {
         run_dir: folder.path().join("run"),
         state_dir: folder.path().join("state"),
@@ -32,6 +33,8 @@ pub fn check(file: &NodeFile, log: &Log) -> Result<String, Ending> {
     }
     let engine = Engine::start(engine_config(&file, log))?;
     let node = HostNode::new(engine, &file, log.clone());
+    // Requests are weighed as the node would.
+    node.rest_on_calibration_of(&kept_in);
     let outcome = node.check();
     // Plugins first: a wiring that speaks of a refused one is wrong for that reason.
     let mut mistakes = refused_plugins(&node);

@@ -4,17 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempos_abi::host::LogLevel;
-use tempos_control::{Kind, Node, Order, Reply, Who};
+use tempos_control::{Kind, Mistake, Node, Order, Reply, Who};
 use tempos_dbus::{Door, DoorConfig};
 use tempos_engine::{Engine, EngineConfig};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::spawn_blocking;
 use tokio::time::{interval, timeout};
 
+use crate::clock_watch::ClockWatch;
 use crate::config::NodeFile;
 use crate::exit::{CANTCREAT, CONFIG, Ending, OK, OSERR};
 use crate::heap;
 use crate::host_node::HostNode;
+use crate::interfaces::Interfaces;
 use crate::lock::{RunLock, make_folder};
 use crate::log::Log;
 use crate::notify;
@@ -93,6 +95,8 @@ struct Running {
     door: Door,
     rest: Option<tempos_rest::Door>,
     watch: Option<WiringWatch>,
+    clock: Option<ClockWatch>,
+    interfaces: Interfaces,
     log: Log,
 }
 
@@ -100,7 +104,11 @@ impl Running {
     async fn start(file: &NodeFile, log: &Log) -> Result<Running, Ending> {
         let version = env!("CARGO_PKG_VERSION");
         log.say(LogLevel::INFO, TARGET, &format!("version {version} starts as node {:?}", file.node_id));
+        // Before anything is set or started for it.
+        tempos_rest::Door::check(&file.rest.tcp).map_err(|mistakes| refused(&mistakes))?;
+        let interfaces = Interfaces::set(&file.interfaces, &file.run_dir, log)?;
         let engine = Engine::start(engine_config(file, log))?;
+        interfaces.say(&engine);
         let node = HostNode::new(engine, file, log.clone());
         let scripts = Scripts::look(&file.wiring);
         // The door opens while the wiring is read: the bus may be slow to answer.
@@ -139,10 +147,16 @@ impl Running {
             }
         };
         let watch = if file.watch_wiring { watch(file, &node, scripts, log) } else { None };
+        let clock =
+            ClockWatch::start(&file.clock, &file.run_dir, &node, log.clone()).unwrap_or_else(|sentence| {
+                log.say(LogLevel::WARNING, TARGET, &sentence);
+                node.engine().degrade("clock", Some(sentence));
+                None
+            });
         notify::ready(&status(&node));
         log.say(LogLevel::INFO, TARGET, &status(&node));
         heap::trim();
-        Ok(Running { node, door, rest, watch, log: log.clone() })
+        Ok(Running { node, door, rest, watch, clock, interfaces, log: log.clone() })
     }
 
     /// Answers signals and the supervisor until the end is asked for.
@@ -190,6 +204,7 @@ impl Running {
     /// Drains within the limit, or less where a second signal says so, and closes everything.
     async fn end(self, file: &NodeFile, signals: &mut Signals) -> i32 {
         drop(self.watch);
+        drop(self.clock);
         let timeout_ms = u32::try_from(file.drain_timeout.as_millis()).unwrap_or(u32::MAX);
         let node = self.node.clone();
         let drain = spawn_blocking(move || node.carry_out(Order::Drain { timeout_ms }));
@@ -220,6 +235,7 @@ impl Running {
         if timeout(STOP_LIMIT, spawn_blocking(move || node.engine().stop())).await.is_err() {
             self.log.say(LogLevel::WARNING, TARGET, "a plugin does not close; it is left behind");
         }
+        drop(self.interfaces);
         OK
     }
 }
@@ -249,11 +265,14 @@ async fn open_rest(
     };
     match tempos_rest::Door::open(config, node.clone() as Arc<dyn Node>).await {
         Ok(door) => Ok(Some(door)),
-        Err(mistakes) => {
-            let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-            Err(Ending::new(CONFIG, lines.join("\n")))
-        }
+        Err(mistakes) => Err(refused(&mistakes)),
     }
+}
+
+/// The end of a daemon whose files hold these mistakes.
+fn refused(mistakes: &[Mistake]) -> Ending {
+    let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    Ending::new(CONFIG, lines.join("\n"))
 }
 
 /// Starts to watch the wiring; a node without a watch still reloads by order.

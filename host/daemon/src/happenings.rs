@@ -54,6 +54,9 @@ pub fn fact(notice: &Notice, condition: impl Fn(Kind, &str) -> Option<(String, S
             "started" => fact("plugin-failed", Kind::Plugin, name, 0, report.clone(), true),
             _ => None,
         },
+        Notice::ClockChanged { clock, granted, reason } => {
+            fact("clock-lost", Kind::Node, clock, 1, reason.clone(), *granted)
+        }
         Notice::StateChanged { kind: Kind::Channel, name } => {
             let (state, reason) = condition(Kind::Channel, name)?;
             fact("channel-down", Kind::Channel, name, 1, reason, state != "failed")

@@ -14,6 +14,7 @@ use tempos_control::{
 use tempos_engine::Engine;
 use tempos_lua::{Hooks, Limits, Source};
 
+use crate::calibration::Calibrations;
 use crate::changes::Standing;
 use crate::config::NodeFile;
 use crate::generations::Generations;
@@ -44,9 +45,12 @@ pub struct HostNode {
     pub(crate) levels: Vec<String>,
     pub(crate) log: Log,
     turn: Turn,
+    calibrations: Calibrations,
     /// Counts the wirings that were applied: hooks are those of one of them.
     epoch: AtomicU64,
     standing: Mutex<Standing>,
+    /// The clock that is lost now, and why.
+    lost_clock: Mutex<Option<(String, String)>>,
     pub(crate) this: Weak<HostNode>,
 }
 
@@ -61,7 +65,10 @@ impl HostNode {
             engine.degrade(STATE, Some(first.clone()));
         }
         engine.set_next_generation(generations.highest() + 1);
+        let calibrations = Calibrations::new(&file.state_dir, &file.run_dir);
+        calibrations.read(&file.state_dir, true, &engine, &log);
         Arc::new_cyclic(|this| HostNode {
+            calibrations,
             engine,
             wiring: file.wiring.clone(),
             wiring_named: file.wiring_named,
@@ -72,6 +79,7 @@ impl HostNode {
             turn: Turn::default(),
             epoch: AtomicU64::new(0),
             standing: Mutex::new(Standing::new(generations)),
+            lost_clock: Mutex::default(),
             this: this.clone(),
         })
     }
@@ -115,6 +123,42 @@ impl HostNode {
             let sentence = format!("no hook is called: the system gives no thread: {error}");
             self.log.say(LogLevel::ERROR, HOOKS, &sentence);
             self.engine.degrade(HOOKS, Some(sentence));
+        }
+        // New hooks hear of a clock that was lost before them.
+        let lost = self.lost_clock.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((clock, reason)) = &*lost {
+            self.engine.tell_clock(clock, false, reason);
+        }
+    }
+
+    /// Tells doors and hooks of the machine's clock.
+    pub fn tell_clock(&self, clock: &str, granted: bool, reason: &str) {
+        let mut lost = self.lost_clock.lock().unwrap_or_else(PoisonError::into_inner);
+        *lost = (!granted).then(|| (clock.to_owned(), reason.to_owned()));
+        self.engine.tell_clock(clock, granted, reason);
+    }
+
+    /// Has grants rest on the calibration of another state folder, which is only looked at.
+    pub fn rest_on_calibration_of(&self, folder: &Path) {
+        self.calibrations.read(folder, false, &self.engine, &self.log);
+    }
+
+    /// Begins to measure; it goes on behind the answer.
+    fn calibrate(&self, time_ms: u32) -> Result<Reply, Refusal> {
+        let time = self.calibrations.begin(time_ms)?;
+        let this = self.this.upgrade();
+        let body = move || {
+            if let Some(node) = this {
+                node.calibrations.take(time, &node.engine, &node.log);
+            }
+        };
+        match std::thread::Builder::new().name("calibration".into()).spawn(body) {
+            Ok(_) => Ok(Reply::Done),
+            Err(error) => {
+                let sentence = format!("the system gives no thread: {error}");
+                self.calibrations.abandon(&sentence);
+                Err(Refusal::new(RefusalKind::System, sentence))
+            }
         }
     }
 
@@ -195,6 +239,15 @@ impl Node for HostNode {
                 let in_force = self.engine.generation();
                 return Ok(Reply::Generations(self.standing().generations.list(in_force)));
             }
+            Order::Calibrate { time_ms } => {
+                let answer = self.calibrate(time_ms);
+                self.account(
+                    who,
+                    &what.unwrap_or_default(),
+                    answer.as_ref().map(|_| self.engine.generation()),
+                );
+                return answer;
+            }
             other => {
                 let answer = self.engine.carry_out(other);
                 if let Some(what) = what {
@@ -219,7 +272,11 @@ impl Node for HostNode {
     }
 
     fn observe(&self, kind: Kind, name: &str) -> Option<ObjectState> {
-        self.engine.observe(kind, name)
+        let mut object = self.engine.observe(kind, name)?;
+        if kind == Kind::Node {
+            self.calibrations.show(&mut object.figures);
+        }
+        Some(object)
     }
 
     fn names(&self, kind: Kind) -> Vec<String> {

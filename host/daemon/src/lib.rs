@@ -6,8 +6,10 @@
 //! nothing in it runs on an event's road. Nobody depends on it: it is a library only so that its tests
 //! reach the node file's reader.
 
+pub mod calibration;
 mod changes;
 pub mod check;
+pub mod clock_watch;
 pub mod config;
 pub mod daemon;
 pub mod exit;
@@ -17,6 +19,7 @@ pub mod heap;
 pub mod hooks;
 pub mod host_node;
 pub mod inspect;
+pub mod interfaces;
 pub mod lock;
 pub mod log;
 pub mod notify;

@@ -221,7 +221,7 @@ fn stderr_is_the_journal() -> bool {
 
 /// A time in UTC with milliseconds (RFC 3339). The Gregorian calendar repeats every 400 years, which
 /// have 146,097 days; years begin in March here, so that the leap day is a year's last.
-fn utc(since_epoch: Duration) -> String {
+pub(crate) fn utc(since_epoch: Duration) -> String {
     let seconds = since_epoch.as_secs();
     let days = seconds / 86_400 + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

@@ -10,7 +10,7 @@ use tempos_daemon::config::{LogSettings, NodeFile};
 use tempos_daemon::exit::{CONFIG, Ending, OK, USAGE};
 use tempos_daemon::log::{self, Log};
 use tempos_daemon::options::Options;
-use tempos_daemon::{check, daemon, heap, inspect};
+use tempos_daemon::{calibration, check, daemon, heap, inspect};
 
 fn main() {
     heap::prepare();
@@ -47,6 +47,9 @@ fn carry_out(options: &Options) -> i32 {
     unsafe {
         std::env::set_var("TEMPOS_RUN_DIR", &file.run_dir);
         std::env::set_var("TEMPOS_STATE_DIR", &file.state_dir);
+    }
+    if let Some(time_ms) = options.calibrate {
+        return calibration::child_main(&file, time_ms);
     }
     if options.check {
         return run_check(options, &file);

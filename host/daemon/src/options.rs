@@ -74,6 +74,10 @@ pub struct Options {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["check", "probe"])]
     pub inspect: Option<PathBuf>,
 
+    /// Measure what hops cost for so many milliseconds and end: what the daemon runs in a child.
+    #[arg(long, value_name = "MS", hide = true, conflicts_with_all = ["check", "probe", "inspect"])]
+    pub calibrate: Option<u64>,
+
     /// Load a plugin and end: what the daemon runs in a child before it loads a file itself.
     #[arg(long, value_name = "FILE", hide = true)]
     pub probe: Option<PathBuf>,

@@ -90,8 +90,8 @@ impl Watch {
             .map_err(|error| format!("nobody watches the probe, the system gives no thread: {error}"))
     }
 
-    fn run(mut self, number: u64, node: impl Fn() -> Option<Arc<HostNode>>) {
-        let Some(first) = node() else { return };
+    fn run(mut self, number: u64, upgrade: impl Fn() -> Option<Arc<HostNode>>) {
+        let Some(first) = upgrade() else { return };
         // What is degraded from the start was allowed to be: the wiring would have been refused.
         let allowed = |(kind, _): &(Kind, String)| matches!(kind, Kind::Topic | Kind::Workflow);
         let from_start: Vec<_> = all_amiss(&first)
@@ -99,37 +99,60 @@ impl Watch {
             .map(|(object, _)| object)
             .collect();
         self.amiss.extend(from_start);
+        let mut failed = self.first_amiss(&first);
         drop(first);
-        let mut look = true;
         loop {
-            let Some(node) = node() else { return };
+            let Some(node) = upgrade() else { return };
             let Some(left) = time_left(&node, number) else { return };
-            // All is looked at when the probe begins and when it ends: notices may have been lost in between.
-            let failed = if look || left.is_zero() { self.first_amiss(&node) } else { None };
+            // All is looked at once more when the probe ends: notices may have been lost.
+            if left.is_zero() {
+                failed = self.first_amiss(&node);
+            }
             if failed.is_some() || left.is_zero() {
                 return end(&node, number, failed);
             }
             drop(node);
-            look = match self.notices.recv_timeout(left.min(LOOK)) {
-                Ok(notice) => is_news(&notice),
-                Err(RecvTimeoutError::Timeout) => false,
+            let notice = match self.notices.recv_timeout(left.min(LOOK)) {
+                Ok(notice) => notice,
+                Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
+            let Some(node) = upgrade() else { return };
+            failed = self.told_by(&node, &notice);
         }
     }
 
     /// What is amiss and was not before.
     fn first_amiss(&self, node: &HostNode) -> Option<String> {
-        let (_, state) = all_amiss(node).find(|(object, _)| !self.amiss.contains(object))?;
-        let condition = &state.condition;
-        let what = if state.kind == Kind::QosLevel { "level" } else { state.kind.word() };
-        Some(format!("{what} {:?} is {}: {}", state.name, condition.state, condition.reason))
+        all_amiss(node).find_map(|(_, state)| self.sentence(&state))
+    }
+
+    /// The same as far as a notice tells. The object is looked at right away: what fails is soon opened again.
+    fn told_by(&self, node: &HostNode, notice: &Notice) -> Option<String> {
+        match notice {
+            Notice::StateChanged { kind, name } if KINDS.contains(kind) => {
+                self.sentence(&node.observe(*kind, name)?)
+            }
+            Notice::PluginStateChanged { name, state, report } if state == "failed" => {
+                let was_amiss = self.amiss.contains(&(Kind::Plugin, name.clone()));
+                (!was_amiss).then(|| format!("plugin {name:?} is failed: {report}"))
+            }
+            _ => None,
+        }
+    }
+
+    fn sentence(&self, object: &ObjectState) -> Option<String> {
+        let condition = &object.condition;
+        if !is_amiss(object) || self.amiss.contains(&(object.kind, object.name.clone())) {
+            return None;
+        }
+        let what = if object.kind == Kind::QosLevel { "level" } else { object.kind.word() };
+        Some(format!("{what} {:?} is {}: {}", object.name, condition.state, condition.reason))
     }
 }
 
-/// Whether something may be amiss now that was not.
-fn is_news(notice: &Notice) -> bool {
-    matches!(notice, Notice::StateChanged { .. } | Notice::PluginStateChanged { .. } | Notice::ObjectsChanged)
+fn is_amiss(object: &ObjectState) -> bool {
+    matches!(object.condition.state.as_str(), "failed" | "degraded" | "out" | "violated")
 }
 
 fn all_amiss(node: &HostNode) -> impl Iterator<Item = ((Kind, String), ObjectState)> {
@@ -137,9 +160,7 @@ fn all_amiss(node: &HostNode) -> impl Iterator<Item = ((Kind, String), ObjectSta
     KINDS
         .into_iter()
         .flat_map(of_kind)
-        .filter(|object| {
-            matches!(object.condition.state.as_str(), "failed" | "degraded" | "out" | "violated")
-        })
+        .filter(is_amiss)
         .map(|object| ((object.kind, object.name.clone()), object))
 }
 

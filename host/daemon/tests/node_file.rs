@@ -50,11 +50,12 @@ fn the_manual_with_everything_switched_on_is_right_and_shows_the_defaults() {
     assert_eq!(node.levels[0].scheduler, Scheduler::RoundRobin { priority: 30 });
     assert_eq!(node.node_id, "press-7");
     assert_eq!(node.rest.tcp.listen.map(|address| address.port()), Some(8443));
-    // Three values of the manual are examples, and named paths must be there; all others are defaults.
+    // Some values of the manual are examples, and named paths must be there; all others are defaults.
     let default = NodeFile::default();
     node.rest.clone_from(&default.rest);
     node.levels.clear();
     node.node_id.clone_from(&default.node_id);
+    assert_eq!(node.clock.config.hardware.take(), Some(PathBuf::from("/dev/ptp0")));
     node.wiring_named = false;
     assert_eq!(format!("{node:?}"), format!("{default:?}"));
 }

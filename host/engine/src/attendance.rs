@@ -163,7 +163,7 @@ impl Controller {
     /// It takes events again.
     fn member_back(&self, index: usize, outlet: u32) {
         let Some(plan) = self.outlet_plan(index, outlet) else { return };
-        self.condition(Kind::Channel, &plan.name, "started", &plan.grant);
+        self.show_what_was_said(&plan.name, &plan.grant);
         self.say(LogLevel::INFO, "channels", &format!("channel {:?} takes events again", plan.name));
     }
 

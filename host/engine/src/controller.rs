@@ -6,10 +6,11 @@ mod crossings;
 mod enforcement;
 mod folders;
 mod granting;
+mod hearsay;
 mod retirement;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use tempos_control::{Mistake, Notice, Order, Refusal, RefusalKind, Reply, Schedu
 use self::enforcement::Drafted;
 use self::retirement::Retired;
 use crate::engine::EngineConfig;
+use crate::grants::costs::Costs;
 use crate::heirs::Heirs;
 use crate::herald::Herald;
 use crate::lane::handle::Lane;
@@ -48,6 +50,10 @@ pub enum Call {
     Order(Ask),
     /// The plugin folders changed.
     Folders(FolderChange),
+    /// Other figures of what hops cost.
+    Costs(Costs),
+    /// A plugin said something of a channel.
+    Heard,
     /// The engine stops.
     Stop,
 }
@@ -106,6 +112,12 @@ pub struct Controller {
     pub(crate) passed: BTreeMap<String, u64>,
     /// What each topic and workflow gets for what it asks.
     grants: Arc<crate::grants::Settled>,
+    /// What hops cost.
+    costs: Costs,
+    /// Whether grants are kept.
+    watch: watching::Watch,
+    /// What plugins said of open channels last: whether they work, and why.
+    pub(crate) said: BTreeMap<String, (bool, String)>,
     last_told: Instant,
     pulse: u64,
     quiet: u32,
@@ -122,16 +134,7 @@ impl Controller {
         herald: Arc<Herald>,
         supervisor: Arc<Supervisor>,
     ) -> Result<Self, Refusal> {
-        let registry = Registry::new(
-            crate::plugin::PluginConfig {
-                folders: config.plugin_folders.clone(),
-                stage_folder: stage_folder(&config),
-                probe_command: config.probe_command.clone(),
-                probe_timeout: Duration::from_secs(2),
-                trusted_uid: rustix::process::geteuid().as_raw(),
-            },
-            Arc::clone(&config.log),
-        )?;
+        let registry = Registry::new(config.plugin_config(), Arc::clone(&config.log))?;
         let base = Wiring::new(&config.levels);
         let mut controller = Controller {
             registry,
@@ -153,6 +156,9 @@ impl Controller {
             slow: BTreeMap::new(),
             passed: BTreeMap::new(),
             grants: granting::none(),
+            costs: Costs::stated(),
+            watch: watching::Watch::default(),
+            said: BTreeMap::new(),
             last_told: Instant::now(),
             pulse: 0,
             quiet: 0,
@@ -194,8 +200,10 @@ impl Controller {
                     let _ = ask.answer.try_send(reply);
                 }
                 Ok(Call::Folders(change)) => self.folders_changed(change),
+                Ok(Call::Costs(costs)) => self.take_costs(costs),
                 Ok(Call::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {}
+                // Looked after below.
+                Ok(Call::Heard) | Err(RecvTimeoutError::Timeout) => {}
             }
             self.look_after();
         }
@@ -290,10 +298,12 @@ impl Controller {
     /// What is done between orders.
     fn look_after(&mut self) {
         self.attend_lanes();
+        self.hear_plugins();
         self.restart_failed();
         self.close_retired();
         self.finish_removals();
         self.drop_dead_taps();
+        self.look_at_grants();
         let elapsed = self.last_told.elapsed();
         if elapsed >= Duration::from_secs(1) {
             self.last_told = Instant::now();
@@ -327,15 +337,6 @@ impl Controller {
             }
         }
         self.close_retired();
-    }
-}
-
-/// Where private copies of plugins are kept: under the run folder, or, where that is mounted noexec as
-/// systemd does it, under the state folder.
-fn stage_folder(config: &EngineConfig) -> PathBuf {
-    match crate::plugin::stage::runs_code(&config.run_dir) {
-        Ok(false) => config.state_dir.join("staged"),
-        _ => config.run_dir.join("plugins"),
     }
 }
 

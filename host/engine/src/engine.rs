@@ -10,10 +10,11 @@ use std::time::Duration;
 use tempos_control::{Kind, LevelSpec, Notice, ObjectState, Order, Refusal, RefusalKind, Reply, Scheduler};
 
 use crate::controller::{Ask, Call, Controller};
+use crate::grants::costs::Costs;
 use crate::herald::Herald;
 use crate::lane::supervisor::Supervisor;
 use crate::model::Model;
-use crate::plugin::{LogFn, Watcher};
+use crate::plugin::{LogFn, PluginConfig, Watcher};
 use crate::system::scheduling::{self, PRIORITY_MAX, ThreadId};
 
 /// Orders that wait for the controller.
@@ -42,6 +43,28 @@ pub struct EngineConfig {
     pub probe_command: Option<Vec<OsString>>,
     /// The node's log.
     pub log: LogFn,
+}
+
+impl EngineConfig {
+    /// What the plugins' room is told.
+    pub(crate) fn plugin_config(&self) -> PluginConfig {
+        PluginConfig {
+            folders: self.plugin_folders.clone(),
+            stage_folder: self.stage_folder(),
+            probe_command: self.probe_command.clone(),
+            probe_timeout: Duration::from_secs(2),
+            trusted_uid: rustix::process::geteuid().as_raw(),
+        }
+    }
+
+    /// Where private copies of plugins are kept: under the run folder, or, where that is mounted noexec as
+    /// systemd does it, under the state folder.
+    fn stage_folder(&self) -> PathBuf {
+        match crate::plugin::stage::runs_code(&self.run_dir) {
+            Ok(false) => self.state_dir.join("staged"),
+            _ => self.run_dir.join("plugins"),
+        }
+    }
 }
 
 /// A running node without doors.
@@ -82,6 +105,11 @@ impl Engine {
         let watcher = Watcher::start(folders, changes)
             .map_err(|e| system("the plugin folders cannot be watched", e))?;
         let to_controller = calls.clone();
+        crate::plugin::host_api::wake_with({
+            let calls = calls.clone();
+            // A full channel wakes it anyhow.
+            Box::new(move || drop(calls.try_send(Call::Heard)))
+        });
         let forward = std::thread::Builder::new()
             .name("plugin-folders".into())
             .spawn(move || {
@@ -138,6 +166,13 @@ impl Engine {
         })
     }
 
+    /// What hops cost, as grants are to count it from now on. Nothing that runs is changed; what each request gets
+    /// is reckoned anew.
+    pub fn set_costs(&self, costs: Costs) {
+        // The engine stops where nobody takes it.
+        let _ = self.calls.send(Call::Costs(costs));
+    }
+
     /// One object, read now.
     pub fn observe(&self, kind: Kind, name: &str) -> Option<ObjectState> {
         self.model.observe(kind, name)
@@ -183,6 +218,12 @@ impl Engine {
     /// Tells of a wiring that was refused before the engine saw it.
     pub fn reject(&self, report: &str) {
         self.herald.tell(Notice::WiringRejected { report: report.to_owned() });
+    }
+
+    /// Tells of the machine's clock.
+    pub fn tell_clock(&self, clock: &str, granted: bool, reason: &str) {
+        let (clock, reason) = (clock.to_owned(), reason.to_owned());
+        self.herald.tell(Notice::ClockChanged { clock, granted, reason });
     }
 
     /// Ends the node's threads. What is still queued is let go: drain first.

@@ -10,6 +10,7 @@
 
 mod attendance;
 pub mod bridging;
+pub mod calibration;
 mod controller;
 pub mod delivery;
 pub mod engine;
@@ -18,6 +19,7 @@ mod heirs;
 mod herald;
 pub mod lane;
 mod model;
+mod monitor;
 mod opening;
 mod plan;
 pub mod plugin;
@@ -33,4 +35,5 @@ mod transaction;
 mod wiring;
 
 pub use engine::{Engine, EngineConfig};
+pub use grants::costs::Costs;
 pub use plugin::LogFn;

@@ -393,9 +393,16 @@ fn channel(view: &ChannelView) -> Figures {
             ("Connections", Figure::Count(counters.connections.get())),
             ("Refused", Figure::Count(counters.refused.get())),
             ("Capped", Figure::Count(stats.capped.get())),
+            ("Incidents", Figure::Counts(incidents(counters))),
         ]);
     }
     figures
+}
+
+/// What befell a channel, by reason: only what did.
+fn incidents(counters: &ChannelCounters) -> BTreeMap<String, u64> {
+    let seen = counters.incidents().filter(|(_, count)| *count > 0);
+    seen.map(|(reason, count)| (reason.to_owned(), count)).collect()
 }
 
 /// What is given for what was asked.

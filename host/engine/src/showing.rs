@@ -136,7 +136,7 @@ impl Controller {
                 (Some((stats, _)), None) if stats.out.get() != 0 => {}
                 (Some((stats, _)), None) if stats.failed.get() == 0 => {
                     let grant = grants.get(name.as_str()).copied().unwrap_or_default();
-                    self.condition(Kind::Channel, name, "started", grant);
+                    self.show_what_was_said(name, grant);
                 }
                 _ => {}
             }
@@ -147,9 +147,10 @@ impl Controller {
                 (condition.state == "failed")
                     .then(|| format!("its channel {:?} failed: {}", channel.name, condition.reason))
             });
-            match lost {
-                Some(reason) => self.condition(Kind::Topic, name, "failed", &reason),
-                None => self.condition(Kind::Topic, name, "started", "its channels are open"),
+            match (lost, self.violation(Kind::Topic, name)) {
+                (Some(reason), _) => self.condition(Kind::Topic, name, "failed", &reason),
+                (None, Some(slow)) => self.condition(Kind::Topic, name, "degraded", slow),
+                (None, None) => self.condition(Kind::Topic, name, "started", "its channels are open"),
             }
         }
         for (name, view) in &picture.workflows {
@@ -157,6 +158,10 @@ impl Controller {
                 Some(reason) => self.condition(Kind::Workflow, name, "failed", reason),
                 // What it says of a failure stays until that is over.
                 None if view.has_failed() => {}
+                None if self.violation(Kind::Workflow, name).is_some() => {
+                    let slow = self.violation(Kind::Workflow, name).unwrap_or_default();
+                    self.condition(Kind::Workflow, name, "degraded", slow);
+                }
                 None => self.condition(Kind::Workflow, name, "started", "its function is ready"),
             }
         }
@@ -170,7 +175,7 @@ impl Controller {
     }
 
     /// What each channel obtained for its lane, by name.
-    fn grants(&self) -> HashMap<&str, &str> {
+    pub(crate) fn grants(&self) -> HashMap<&str, &str> {
         let plans = || self.lanes.iter().flatten().map(|entry| &entry.plan);
         let sources = plans().flat_map(|plan| plan.sources.iter().flatten());
         let outlets = plans().flat_map(|plan| plan.outlets.iter().flatten());

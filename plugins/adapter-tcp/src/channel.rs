@@ -1,7 +1,7 @@
 //! The adapter and its channels, which differ by direction.
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 
 use socket2::Socket;
 use tempos_abi::adapter::{
@@ -89,10 +89,10 @@ impl Channel for TcpChannel {
 
     fn set_qos(&mut self, qos: &LaneQos) -> Result<QosGrant, PluginError> {
         match self {
-            TcpChannel::Egress(channel) => Ok(channel.set_qos(qos)),
-            TcpChannel::Ingress(_) => {
+            TcpChannel::Egress(channel) => channel.set_qos(qos),
+            TcpChannel::Ingress(channel) => {
                 let reason = "its own sockets and kernel buffers, read by its own lane";
-                Ok(QosGrant::new(QosGrant::PRIORITISED, reason))
+                Ok(channel.config.marking.admit(channel.listener.as_fd(), reason))
             }
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tempos_abi::adapter::{ChannelSpec, Direction};
 use tempos_abi::{OptionKind, OptionSpec, Options, PluginError};
 use tempos_sockets::WINDOW_MAX;
+use tempos_sockets::marking::{self, Marking};
 
 use crate::frames::SEGMENT_BYTES_MAX;
 use crate::tls::Tls;
@@ -117,6 +118,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         "After how long a quiet peer is asked whether it is still there.",
     )
     .unit("1s to 2h"),
+    marking::SOCKET_PRIORITY,
+    marking::DSCP,
+    marking::WIFI,
+    marking::DEVICE,
+    marking::MARK,
+    marking::PACING,
+    marking::BUSY_POLL,
 ];
 
 const BUFFER_BYTES: RangeInclusive<i64> = 4096..=1 << 30;
@@ -143,6 +151,8 @@ pub struct Ingress {
     pub acknowledge: bool,
     /// What TLS is spoken with.
     pub tls: Option<Tls>,
+    /// The marks of frames and their way.
+    pub marking: Marking,
 }
 
 /// How events are acknowledged.
@@ -173,6 +183,8 @@ pub struct Egress {
     pub acknowledge: Option<Acknowledge>,
     /// What TLS is spoken with.
     pub tls: Option<Tls>,
+    /// The marks of frames and their way.
+    pub marking: Marking,
 }
 
 /// A channel's options, by its direction.
@@ -218,6 +230,7 @@ impl Reader<'_> {
             idle_timeout: self.duration("idle_timeout", 10_000, &(100..=3_600_000), "100ms to 1h")?,
             acknowledge: self.options.flag("acknowledge"),
             tls: self.tls()?,
+            marking: self.marking(Direction::INGRESS)?,
         })
     }
 
@@ -237,7 +250,12 @@ impl Reader<'_> {
             segment: self.segment()?,
             acknowledge: self.acknowledge()?,
             tls: self.tls()?,
+            marking: self.marking(Direction::EGRESS)?,
         })
+    }
+
+    fn marking(&self, direction: Direction) -> Result<Marking, PluginError> {
+        Marking::read(self.options, direction).map_err(|sentence| self.wrong(&sentence))
     }
 
     fn tls(&self) -> Result<Option<Tls>, PluginError> {

@@ -77,7 +77,9 @@ impl Egress {
         self.link.address()
     }
 
-    pub fn set_qos(&mut self, qos: &LaneQos) -> QosGrant {
+    /// # Errors
+    /// The sentence where an option of the endpoint was refused.
+    pub fn set_qos(&mut self, qos: &LaneQos) -> Result<QosGrant, PluginError> {
         self.link.set_qos(qos)
     }
 

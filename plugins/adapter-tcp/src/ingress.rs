@@ -50,7 +50,7 @@ struct Predecessor {
 /// A listener and its connections.
 pub struct Ingress {
     poller: Poller,
-    listener: Socket,
+    pub(crate) listener: Socket,
     connections: Box<[Option<Connection>]>,
     buffers: Arena,
     /// The places of frames in segments, all of a connection in one row.
@@ -63,7 +63,7 @@ pub struct Ingress {
     /// Given up for a moment where descriptors run out, to take a connection in and refuse it.
     spare: Option<File>,
     frame_bytes_max: usize,
-    config: config::Ingress,
+    pub(crate) config: config::Ingress,
     /// Takes connections in, where TLS is spoken.
     ferries: Option<Ferries>,
     predecessor: Option<Predecessor>,
@@ -84,11 +84,11 @@ impl Ingress {
         let system = |what: &str, error: &io::Error| {
             PluginError::system(format!("tcp channel \"{}\": {what}", spec.name), error)
         };
-        let adopted = inherited.and_then(|carrier| adopt(carrier, config.bind));
+        let adopted = inherited.and_then(|carrier| adopt(carrier, config.bind, &config.marking));
         let (listener, predecessor) = match adopted {
             Some((listener, carrier)) => (listener, Some(Predecessor { carrier, arriving: None })),
             None => {
-                let listening = listen(config.bind);
+                let listening = listen(config.bind, &config.marking);
                 (listening.map_err(|e| system(&format!("cannot listen on {}", config.bind), &e))?, None)
             }
         };

@@ -17,7 +17,7 @@ use tempos_sockets::{Buffer, Poller, resize_buffer, set_option};
 
 use crate::config;
 use crate::ferries::{Ferries, Side};
-use crate::sockets::{keep_alive, mark, mark_again, new_socket};
+use crate::sockets::{keep_alive, new_socket};
 
 const DELAY_MIN: Duration = Duration::from_millis(100);
 const DELAY_MAX: Duration = Duration::from_secs(5);
@@ -61,6 +61,8 @@ pub struct Link {
     patience: Option<Duration>,
     coming_since: Instant,
     config: config::Egress,
+    /// The channel's, for sentences.
+    name: String,
     qos: LaneQos,
     called: Option<Called>,
     /// Makes the connections, where TLS is spoken.
@@ -78,15 +80,19 @@ impl Link {
             PluginError::system(format!("tcp channel \"{}\": {what}", spec.name), error)
         };
         let socket = new_socket(config.to).map_err(|error| system("cannot make a TCP socket", &error))?;
+        config.marking.prepare(socket.as_fd()).map_err(|error| refused(&spec.name, &error))?;
         set_up(&socket, &config).map_err(|error| system("the socket cannot be set up", &error))?;
         let ferries = match &config.tls {
             None => None,
             Some(tls) => {
                 let (session, name) = tls.client(&spec.name, config.to.ip())?;
-                let own = config.clone();
+                let (own, qos) = (config.clone(), spec.qos);
                 let make = move || {
                     let socket = new_socket(own.to)?;
-                    set_up(&socket, &own).map(|()| socket)
+                    own.marking.prepare(socket.as_fd())?;
+                    set_up(&socket, &own)?;
+                    own.marking.mark_again(socket.as_fd(), &qos);
+                    Ok(socket)
                 };
                 let side = Side::Client(session, name, config.to, Box::new(make));
                 let started = Ferries::start(side, config.peer_timeout, spec.counters.clone());
@@ -114,6 +120,7 @@ impl Link {
             patience: config.acknowledge.as_ref().map(|acknowledge| acknowledge.timeout),
             coming_since: Instant::now(),
             config,
+            name: spec.name.to_string(),
             qos: LaneQos::unmarked(spec.qos.level),
             called,
             ferries,
@@ -138,12 +145,24 @@ impl Link {
         format!("tcp://{}", self.config.to)
     }
 
-    pub fn set_qos(&mut self, qos: &LaneQos) -> QosGrant {
+    /// # Errors
+    /// The sentence where an option of the endpoint was refused.
+    pub fn set_qos(&mut self, qos: &LaneQos) -> Result<QosGrant, PluginError> {
         self.qos = *qos;
-        if self.ferries.is_some() {
-            return QosGrant::new(QosGrant::SHARED, "TLS is spoken by an ordinary thread; nothing is marked");
+        let marking = &self.config.marking;
+        let refused = |sentence: String| refused(&self.name, &sentence);
+        if self.ferries.is_none() {
+            return marking.mark(self.socket.as_fd(), qos).map_err(refused);
         }
-        mark(&self.socket, qos)
+        // The thread marks its sockets alike; what is granted another one of that kind says.
+        let socket = new_socket(self.config.to).and_then(|socket| {
+            marking.prepare(socket.as_fd())?;
+            Ok(socket)
+        });
+        let socket = socket.map_err(|error| refused(error.to_string()))?;
+        let grant = marking.mark(socket.as_fd(), qos).map_err(refused)?;
+        let reason = format!("TLS is spoken by an ordinary thread; {}", grant.reason);
+        Ok(QosGrant::new(QosGrant::SHARED, reason))
     }
 
     /// The socket of the moment.
@@ -321,8 +340,9 @@ impl Link {
     /// readiness for life, where it is not a set.
     fn renew(&mut self) -> io::Result<()> {
         let new = new_socket(self.config.to)?;
+        self.config.marking.prepare(new.as_fd())?;
         set_up(&new, &self.config)?;
-        mark_again(&new, &self.qos);
+        self.config.marking.mark_again(new.as_fd(), &self.qos);
         if self.replace_by(&new) { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
@@ -356,6 +376,10 @@ impl Link {
         // SAFETY: one live entry.
         unsafe { libc::poll(&raw mut asked, 1, wait_ms) > 0 }
     }
+}
+
+fn refused(channel: &str, sentence: &dyn std::fmt::Display) -> PluginError {
+    PluginError::new(PluginError::SYSTEM, format!("tcp channel \"{channel}\": {sentence}"))
 }
 
 /// Has the number of `old` mean what `new` means.

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 
 use socket2::Socket;
+use tempos_sockets::marking::Marking;
 
 use crate::handover;
 use crate::sockets::{is_tcp, new_socket};
@@ -14,8 +16,10 @@ const BACKLOG: i32 = 256;
 ///
 /// # Errors
 /// What the system says (EADDRINUSE).
-pub fn listen(bind: SocketAddr) -> io::Result<Socket> {
+pub fn listen(bind: SocketAddr, marking: &Marking) -> io::Result<Socket> {
     let socket = new_socket(bind)?;
+    // Connections inherit the way.
+    marking.prepare(socket.as_fd())?;
     // What a former node left in TIME_WAIT does not keep this one from listening.
     socket.set_reuse_address(true)?;
     if bind.is_ipv6() {
@@ -27,7 +31,7 @@ pub fn listen(bind: SocketAddr) -> io::Result<Socket> {
 }
 
 /// The listener of a predecessor, where it listens at that address, and the socket that the rest comes by.
-pub fn adopt(carrier: Socket, bind: SocketAddr) -> Option<(Socket, Socket)> {
+pub fn adopt(carrier: Socket, bind: SocketAddr, marking: &Marking) -> Option<(Socket, Socket)> {
     if !handover::is_carrier(&carrier) {
         return None;
     }
@@ -35,5 +39,6 @@ pub fn adopt(carrier: Socket, bind: SocketAddr) -> Option<(Socket, Socket)> {
     let local = listener.local_addr().ok()?.as_socket()?;
     let same = local.ip() == bind.ip() && (bind.port() == 0 || local.port() == bind.port());
     let listens = is_tcp(&listener) && listener.is_listener().ok()?;
-    (same && listens && listener.set_nonblocking(true).is_ok()).then_some((listener, carrier))
+    let fits = same && listens && marking.prepare(listener.as_fd()).is_ok();
+    (fits && listener.set_nonblocking(true).is_ok()).then_some((listener, carrier))
 }

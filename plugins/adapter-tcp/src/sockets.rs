@@ -8,7 +8,6 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tempos_abi::attributes::AttributeValue;
 use tempos_abi::event::RxSlot;
-use tempos_abi::{LaneQos, QosGrant};
 
 /// Questions without an answer after which a quiet peer is gone.
 const KEEPALIVE_PROBES: u32 = 3;
@@ -59,47 +58,5 @@ impl Peer {
         slot.write_attributes(|writer| {
             writer.put("peer.address", AttributeValue::Address(&self.bytes[..self.length]));
         });
-    }
-}
-
-/// Marks what leaves: SO_PRIORITY for the machine's own queues, DSCP for the network's (RFC 2474).
-pub fn mark(socket: &Socket, qos: &LaneQos) -> QosGrant {
-    let mut set = Vec::new();
-    // DSCP first: setting IP_TOS also sets the socket's priority (ip(7)).
-    if let Ok(dscp @ 0..=63) = u32::try_from(qos.dscp) {
-        let ipv4 = socket.domain().is_ok_and(|domain| domain == Domain::IPV4);
-        let marked = if ipv4 { socket.set_tos_v4(dscp << 2) } else { socket.set_tclass_v6(dscp << 2) };
-        match marked {
-            Ok(()) => set.push(format!("DSCP {dscp}")),
-            Err(error) => {
-                return QosGrant::new(QosGrant::SHARED, format!("DSCP {dscp} was refused: {error}"));
-            }
-        }
-    }
-    if let Ok(priority) = u32::try_from(qos.socket_priority) {
-        match socket.set_priority(priority) {
-            Ok(()) => set.push(format!("SO_PRIORITY {priority}")),
-            Err(error) => {
-                let reason = format!(
-                    "SO_PRIORITY {priority} was refused: {error}; without CAP_NET_ADMIN it can be 0 to 6"
-                );
-                return QosGrant::new(QosGrant::SHARED, reason);
-            }
-        }
-    }
-    match set.is_empty() {
-        true => QosGrant::new(QosGrant::SHARED, "the level asks for no marks (dscp, socket_priority)"),
-        false => QosGrant::new(QosGrant::PRIORITISED, set.join(", ")),
-    }
-}
-
-/// Sets the same marks without words, on the event's road; what is refused was told by [`mark`].
-pub fn mark_again(socket: &Socket, qos: &LaneQos) {
-    if let Ok(dscp @ 0..=63) = u32::try_from(qos.dscp) {
-        let _ = socket.set_tos_v4(dscp << 2);
-        let _ = socket.set_tclass_v6(dscp << 2);
-    }
-    if let Ok(priority) = u32::try_from(qos.socket_priority) {
-        let _ = socket.set_priority(priority);
     }
 }

@@ -11,9 +11,10 @@ use tempos_abi::counters::ChannelCounters;
 use tempos_abi::event::{RxSlot, TxFrame};
 use tempos_abi::std_types::RArc;
 use tempos_abi::{LaneQos, PluginError, QosGrant};
+use tempos_sockets::marking::Marking;
 use tempos_sockets::{BundleReceiver, Receiver, Sender, Want, duplicate, kernel_drops, set_option};
 
-use crate::config::Config;
+use crate::config::{Config, Egress, Ingress};
 use crate::socket::Opener;
 
 /// The largest payload of a UDP datagram over IPv4; over IPv6 it is 20 bytes more.
@@ -84,7 +85,10 @@ impl Adapter for Udp {
             }
             Config::Egress(_) => None,
         };
+        let (Config::Ingress(Ingress { marking, .. }) | Config::Egress(Egress { marking, .. })) = config;
         Ok(UdpChannel {
+            name: spec.name.to_string(),
+            marking,
             bundles,
             drops: DropCounter::starting_now(&socket),
             socket,
@@ -98,6 +102,8 @@ impl Adapter for Udp {
 
 /// One socket, in one direction.
 pub struct UdpChannel {
+    name: String,
+    marking: Marking,
     socket: Socket,
     ingress: bool,
     receiver: Receiver,
@@ -168,9 +174,11 @@ impl Channel for UdpChannel {
     fn set_qos(&mut self, qos: &LaneQos) -> Result<QosGrant, PluginError> {
         if self.ingress {
             let reason = "its own socket and kernel buffer, read by its own lane";
-            return Ok(QosGrant::new(QosGrant::PRIORITISED, reason));
+            return Ok(self.marking.admit(self.socket.as_fd(), reason));
         }
-        Ok(mark(&self.socket, qos))
+        self.marking.mark(self.socket.as_fd(), qos).map_err(|sentence| {
+            PluginError::new(PluginError::SYSTEM, format!("udp channel \"{}\": {sentence}", self.name))
+        })
     }
 
     fn address(&self) -> String {
@@ -222,37 +230,6 @@ fn write_source(slot: &mut RxSlot<'_>, source: SocketAddr) {
     slot.write_attributes(|writer| {
         writer.put("peer.address", AttributeValue::Address(&bytes[..length + 2]));
     });
-}
-
-/// Marks what leaves: SO_PRIORITY for the machine's own queues, DSCP for the network's (RFC 2474).
-fn mark(socket: &Socket, qos: &LaneQos) -> QosGrant {
-    let mut set = Vec::new();
-    // DSCP first: setting IP_TOS also sets the socket's priority (ip(7)).
-    if let Ok(dscp @ 0..=63) = u32::try_from(qos.dscp) {
-        let ipv4 = socket.domain().is_ok_and(|domain| domain == socket2::Domain::IPV4);
-        let marked = if ipv4 { socket.set_tos_v4(dscp << 2) } else { socket.set_tclass_v6(dscp << 2) };
-        match marked {
-            Ok(()) => set.push(format!("DSCP {dscp}")),
-            Err(error) => {
-                return QosGrant::new(QosGrant::SHARED, format!("DSCP {dscp} was refused: {error}"));
-            }
-        }
-    }
-    if let Ok(priority) = u32::try_from(qos.socket_priority) {
-        match socket.set_priority(priority) {
-            Ok(()) => set.push(format!("SO_PRIORITY {priority}")),
-            Err(error) => {
-                let reason = format!(
-                    "SO_PRIORITY {priority} was refused: {error}; without CAP_NET_ADMIN it can be 0 to 6"
-                );
-                return QosGrant::new(QosGrant::SHARED, reason);
-            }
-        }
-    }
-    match set.is_empty() {
-        true => QosGrant::new(QosGrant::SHARED, "the level asks for no marks (dscp, socket_priority)"),
-        false => QosGrant::new(QosGrant::PRIORITISED, set.join(", ")),
-    }
 }
 
 /// Follows the kernel's drop counter without a system call for each datagram. The kernel drops only where

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use tempos_abi::adapter::{ChannelSpec, Direction};
 use tempos_abi::{OptionKind, OptionSpec, Options, PluginError};
+use tempos_sockets::marking::{self, Marking};
 
 /// The option table.
 pub const OPTIONS: &[OptionSpec] = &[
@@ -54,6 +55,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         "false",
         "Ingress: the kernel's receive time as source time.",
     ),
+    marking::SOCKET_PRIORITY,
+    marking::DSCP,
+    marking::WIFI,
+    marking::DEVICE,
+    marking::MARK,
+    marking::PACING,
+    marking::BUSY_POLL,
 ];
 
 const BUFFER_BYTES: std::ops::RangeInclusive<i64> = 4096..=1 << 30;
@@ -76,6 +84,8 @@ pub struct Ingress {
     pub timestamps: bool,
     /// Whether bundles are taken (udp(7), UDP_GRO).
     pub bundles: bool,
+    /// The way that frames come.
+    pub marking: Marking,
 }
 
 /// What an egress channel is to do.
@@ -91,6 +101,8 @@ pub struct Egress {
     pub interface: u32,
     /// How many networks multicast may cross.
     pub ttl: u32,
+    /// The marks of frames and the way that they go.
+    pub marking: Marking,
 }
 
 /// A channel's options, by its direction.
@@ -136,6 +148,7 @@ impl Reader<'_> {
             reuse_port: self.options.flag("reuse_port"),
             timestamps: self.options.flag("timestamps"),
             bundles: self.options.flag("bundles"),
+            marking: self.marking(Direction::INGRESS)?,
         })
     }
 
@@ -158,7 +171,12 @@ impl Reader<'_> {
         let ttl =
             u8::try_from(ttl).map_err(|_| self.wrong(&format!("ttl = {ttl} is not within 0 to 255")))?;
         let send_buffer = self.buffer("send_buffer")?;
-        Ok(Egress { to, from, send_buffer, interface: self.interface()?, ttl: u32::from(ttl) })
+        let marking = self.marking(Direction::EGRESS)?;
+        Ok(Egress { to, from, send_buffer, interface: self.interface()?, ttl: u32::from(ttl), marking })
+    }
+
+    fn marking(&self, direction: Direction) -> Result<Marking, PluginError> {
+        Marking::read(self.options, direction).map_err(|sentence| self.wrong(&sentence))
     }
 
     fn wrong(&self, sentence: &str) -> PluginError {

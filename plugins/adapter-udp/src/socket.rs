@@ -8,6 +8,7 @@ use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
 use tempos_abi::PluginError;
 use tempos_abi::export::log;
 use tempos_abi::host::LogLevel;
+use tempos_sockets::marking::Marking;
 use tempos_sockets::{Buffer, resize_buffer, set_option};
 
 use crate::config::{Egress, Ingress};
@@ -25,6 +26,7 @@ impl Opener<'_> {
     /// One sentence: what the system refused.
     pub fn ingress(&self, config: &Ingress, inherited: i32) -> Result<Socket, PluginError> {
         let adopted = take(inherited).filter(|socket| listens_at(socket, config.bind));
+        let adopted = adopted.filter(|socket| config.marking.suits(socket.as_fd()));
         // The groups of a socket cannot be read back; but one that was joined before is refused.
         let adopted = adopted.filter(|socket| match self.join(socket, config) {
             Ok(newly_joined) => !newly_joined,
@@ -34,6 +36,7 @@ impl Opener<'_> {
             Some(socket) => socket,
             None => self.listen(config)?,
         };
+        self.prepare(&socket, &config.marking)?;
         self.buffer(&socket, Buffer::Receive, config.receive_buffer)?;
         let timestamps = i32::from(config.timestamps);
         self.done(
@@ -49,10 +52,12 @@ impl Opener<'_> {
     /// One sentence: what the system refused.
     pub fn egress(&self, config: &Egress, inherited: i32) -> Result<Socket, PluginError> {
         let adopted = take(inherited).filter(|socket| sends_to(socket, config));
+        let adopted = adopted.filter(|socket| config.marking.suits(socket.as_fd()));
         let socket = match adopted {
             Some(socket) => socket,
             None => self.connect(config)?,
         };
+        self.prepare(&socket, &config.marking)?;
         if let Some(bytes) = config.send_buffer {
             self.buffer(&socket, Buffer::Send, bytes)?;
         }
@@ -64,7 +69,7 @@ impl Opener<'_> {
 
     fn listen(&self, config: &Ingress) -> Result<Socket, PluginError> {
         let bind = config.bind;
-        let socket = self.new_socket(bind)?;
+        let socket = self.new_socket(bind, &config.marking)?;
         if config.multicast.is_some() {
             // Several nodes of one machine may listen to one group.
             self.done("SO_REUSEADDR", socket.set_reuse_address(true))?;
@@ -81,7 +86,7 @@ impl Opener<'_> {
     }
 
     fn connect(&self, config: &Egress) -> Result<Socket, PluginError> {
-        let socket = self.new_socket(config.to)?;
+        let socket = self.new_socket(config.to, &config.marking)?;
         if let Some(from) = config.from {
             self.done(&format!("cannot send from {from}"), socket.bind(&from.into()))?;
         }
@@ -89,10 +94,19 @@ impl Opener<'_> {
         Ok(socket)
     }
 
-    fn new_socket(&self, address: SocketAddr) -> Result<Socket, PluginError> {
+    fn new_socket(&self, address: SocketAddr, marking: &Marking) -> Result<Socket, PluginError> {
         let kind = Type::DGRAM.nonblocking().cloexec();
         let made = Socket::new_raw(Domain::for_address(address), kind, Some(Protocol::UDP));
-        self.done("cannot make a UDP socket", made)
+        let socket = self.done("cannot make a UDP socket", made)?;
+        // The way is chosen when the socket is bound or connected.
+        self.prepare(&socket, marking)?;
+        Ok(socket)
+    }
+
+    fn prepare(&self, socket: &Socket, marking: &Marking) -> Result<(), PluginError> {
+        marking.prepare(socket.as_fd()).map_err(|error| {
+            PluginError::new(PluginError::SYSTEM, format!("udp channel \"{}\": {error}", self.channel))
+        })
     }
 
     /// Joins the group of the configuration; `false` where the socket was in it, or there is none.

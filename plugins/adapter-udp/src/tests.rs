@@ -272,7 +272,10 @@ fn marks_are_set_on_the_socket_and_granted_as_prioritised() {
     let unmarked = LaneQos::unmarked(QosLevel::STRICT);
     assert_eq!(egress.set_qos(&unmarked).expect("answers").grade, QosGrant::SHARED);
     let grant = egress.set_qos(&LaneQos { dscp: 46, socket_priority: 6, ..unmarked }).expect("answers");
-    assert_eq!((grant.grade, grant.reason.as_str()), (QosGrant::PRIORITISED, "DSCP 46, SO_PRIORITY 6"));
+    assert_eq!(
+        (grant.grade, grant.reason.as_str()),
+        (QosGrant::PRIORITISED, "DSCP 46 (Wi-Fi: voice), SO_PRIORITY 6")
+    );
     let (mut value, mut length) = (0i32, 4u32);
     for (level, option, expected) in
         [(libc::IPPROTO_IP, libc::IP_TOS, 46 << 2), (libc::SOL_SOCKET, libc::SO_PRIORITY, 6)]

@@ -10,6 +10,7 @@ mod inspect;
 mod isolation;
 mod library;
 mod method;
+mod nothing;
 mod resident;
 mod stage;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::batch::Batch;
 use crate::machine::{self, FORWARDER_PRIORITY, Layout};
+use crate::ring;
 
 /// The first argument of a program that is to be a forwarder.
 const MARK: &str = "--bare-forwarder";
@@ -25,14 +26,20 @@ pub enum Manner {
     ToUnix,
     /// `recvmmsg` waits for one and takes 32, `sendmmsg`; an ordinary thread.
     Batches,
+    /// `io_uring_enter` sends what came and waits for more.
+    Ring,
+    /// The same as an ordinary thread.
+    RingOrdinary,
 }
 
 impl Manner {
-    const ALL: [(Manner, &'static str); 4] = [
+    const ALL: [(Manner, &'static str); 6] = [
         (Manner::Plain, "plain"),
         (Manner::Epoll, "epoll"),
         (Manner::ToUnix, "unix"),
         (Manner::Batches, "batches"),
+        (Manner::Ring, "ring"),
+        (Manner::RingOrdinary, "ring-ordinary"),
     ];
 
     fn word(self) -> &'static str {
@@ -92,7 +99,7 @@ pub fn main() -> ! {
     // SAFETY: takes integers; a refusal leaves pages as they are, which are touched by then.
     unsafe { libc::mlockall(libc::MCL_CURRENT) };
     machine::pin(cpu.parse().expect("a CPU")).expect("the CPU is there");
-    if real_time == "true" && manner != Manner::Batches {
+    if real_time == "true" && !matches!(manner, Manner::Batches | Manner::RingOrdinary) {
         machine::fifo(FORWARDER_PRIORITY).expect("it was granted before");
     }
     let address = socket.local_addr().expect("it is bound");
@@ -102,6 +109,7 @@ pub fn main() -> ! {
         Manner::Epoll => epoll(&socket, to.parse().expect("an address")),
         Manner::ToUnix => to_unix(&socket, &PathBuf::from(to)),
         Manner::Batches => batches(&socket, to.parse().expect("an address")),
+        Manner::Ring | Manner::RingOrdinary => ring::forward(&socket, to.parse().expect("an address")),
     }
 }
 

@@ -20,6 +20,7 @@ mod machine;
 mod options;
 mod report;
 mod rest;
+mod ring;
 mod scene;
 mod start;
 mod summary;

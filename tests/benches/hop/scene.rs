@@ -73,6 +73,8 @@ impl Scene {
         let epoll = Forwarder::start(Manner::Epoll, &out, layout);
         let to_unix = Forwarder::start(Manner::ToUnix, &unix_path.display().to_string(), layout);
         let batches = Forwarder::start(Manner::Batches, &flood_out, layout);
+        let ring = Forwarder::start(Manner::Ring, &out, layout);
+        let ring_ordinary = Forwarder::start(Manner::RingOrdinary, &flood_out, layout);
         let bare = |name, forwarder: &Forwarder, to_unix| Way {
             name,
             target: forwarder.address,
@@ -90,6 +92,7 @@ impl Scene {
         let ways = vec![
             bare(PLAIN, &plain, false),
             Way { beside: Some(PLAIN), ..bare("bare epoll+recvfrom+sendto", &epoll, false) },
+            Way { beside: Some(PLAIN), ..bare("bare io_uring", &ring, false) },
             bare(TO_UNIX, &to_unix, true),
             ours("tempos udp > strict > udp", 0, false, PLAIN),
             ours("tempos udp > strict > unix", 1, true, TO_UNIX),
@@ -98,6 +101,7 @@ impl Scene {
         ];
         let floods = vec![
             bare(BATCHES, &batches, false),
+            Way { beside: Some(BATCHES), ..bare("bare io_uring", &ring_ordinary, false) },
             ours("tempos udp > best-effort 32 > udp", 4, false, BATCHES),
         ];
         Scene {
@@ -106,7 +110,7 @@ impl Scene {
             udp: Sink::Udp(udp),
             unix: Sink::Unix(unix),
             flood_sink,
-            _forwarders: vec![plain, epoll, to_unix, batches],
+            _forwarders: vec![plain, epoll, to_unix, batches, ring, ring_ordinary],
             _node: node,
         }
     }

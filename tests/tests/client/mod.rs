@@ -1,5 +1,7 @@
 //! A client of one node that keeps its connection: for tests that give many orders.
 
+#![allow(dead_code, reason = "each test uses another part of it")]
+
 use std::collections::HashMap;
 
 use tempos_tests::Node;

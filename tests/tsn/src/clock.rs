@@ -11,6 +11,14 @@ pub fn tai_offset_ns() -> i64 {
     i64::from(state.tai) * 1_000_000_000
 }
 
+/// Now, on TAI.
+pub fn tai_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the time is live; CLOCK_TAI is there since Linux 3.10.
+    unsafe { libc::clock_gettime(libc::CLOCK_TAI, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// Sleeps until an instant that lies ahead; one that has passed is not waited for.
 pub fn sleep_until(instant: Instant) {
     let left = instant.saturating_duration_since(Instant::now());

@@ -9,7 +9,7 @@ mod phases;
 mod picture;
 
 pub use arguments::Arguments;
-pub use clock::{sleep_until, tai_offset_ns};
+pub use clock::{sleep_until, tai_ns, tai_offset_ns};
 pub use phases::{Phases, Verdict, Window};
 pub use picture::{Panel, draw};
 

@@ -63,7 +63,7 @@ impl Phases {
         Ok(phases)
     }
 
-    /// Adds an arrival (TAI).
+    /// Adds an arrival (TAI). Only so many are kept.
     pub fn add(&mut self, time_ns: u64) {
         if self.all.len() < PHASES_MAX {
             self.all.push(time_ns % self.cycle_ns);
@@ -88,6 +88,21 @@ impl Phases {
             counts[bin as usize] += 1;
         }
         counts
+    }
+
+    /// How far the histograms of two are apart, with that many bins: the largest difference of their sums up to any
+    /// bin, in thousandths of all frames. 1000 where one of them is empty.
+    pub fn distance_permille(&self, other: &Phases, bins: usize) -> u64 {
+        if self.all.is_empty() || other.all.is_empty() {
+            return 1000;
+        }
+        let share = |phases: &Phases, count: usize| count as f64 / phases.all.len() as f64;
+        let (mut sum, mut most) = (0.0f64, 0.0f64);
+        for (ours, theirs) in self.histogram(bins).into_iter().zip(other.histogram(bins)) {
+            sum += share(self, ours) - share(other, theirs);
+            most = most.max(sum.abs());
+        }
+        (most * 1000.0).round() as u64
     }
 
     /// Judges them. Nothing is ever early: a closed gate lets nothing out. What left just before its gate closed
@@ -151,6 +166,15 @@ mod tests {
     #[test]
     fn a_histogram_counts_everything_once() {
         assert_eq!(phases(&[0, 99, 100, 999, 1000, 12_345]).histogram(10), [3, 1, 0, 1, 0, 0, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn histograms_that_are_alike_are_near_and_others_are_not() {
+        let some = phases(&[1, 100, 200, 300]);
+        assert_eq!(some.distance_permille(&some, 20), 0);
+        assert_eq!(some.distance_permille(&phases(&[1, 100, 200, 900]), 20), 250);
+        assert_eq!(some.distance_permille(&phases(&[600, 700]), 20), 1000);
+        assert_eq!(some.distance_permille(&phases(&[]), 20), 1000);
     }
 
     #[test]

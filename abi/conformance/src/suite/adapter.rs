@@ -10,7 +10,7 @@ use tempos_abi::{Descriptor, LaneQos, QosGrant, QosLevel};
 use super::is_one_sentence;
 use super::road::{BATCH, Case, Opener, Road, receive};
 use crate::report::Report;
-use crate::resources::descriptors;
+use crate::resources::{self, descriptors};
 use crate::{Settings, options};
 
 const EVENT_BYTES: u32 = 2048;
@@ -93,6 +93,16 @@ fn cases(descriptor: &Descriptor, settings: &Settings) -> Vec<Case> {
             ]
         }
         "shm" => vec![case("", &["path={folder}/s"], &["connect={folder}/s"])],
+        "tsn" => {
+            let lo = "interface=lo";
+            let mut cases =
+                vec![case("UDP", &["over=udp", "bind=127.0.0.1:0"], &["over=udp", "to={address}"])];
+            // Packet sockets need CAP_NET_RAW.
+            if resources::packet_sockets() {
+                cases.push(case("Ethernet", &[lo], &[lo, "destination=00:00:00:00:00:00"]));
+            }
+            cases
+        }
         _ => Vec::new(),
     }
 }

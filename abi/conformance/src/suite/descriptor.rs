@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use tempos_abi::host::{HostApi, LogLevel};
+use tempos_abi::host::{ChannelState, HostApi, LogLevel};
 use tempos_abi::module::PluginModuleRef;
 use tempos_abi::std_types::{RResult, RStr};
 use tempos_abi::{ABI_MINOR, Descriptor, OptionSpec, PluginKind};
@@ -47,8 +47,9 @@ pub fn check(report: &mut Report, module: &PluginModuleRef) -> Descriptor {
 /// Hands the plugin a host that keeps its log to itself.
 pub fn start(report: &mut Report, module: &PluginModuleRef) {
     extern "C" fn log(_: LogLevel, _: RStr<'_>, _: RStr<'_>) {}
+    extern "C" fn channel(_: RStr<'_>, _: RStr<'_>, _: ChannelState, _: RStr<'_>) {}
     use tempos_abi::private::abi_stable::prefix_type::PrefixTypeTrait;
-    let started = match (module.start())(HostApi { log }.leak_into_prefix()) {
+    let started = match (module.start())(HostApi { log, channel }.leak_into_prefix()) {
         RResult::ROk(()) => Ok(()),
         RResult::RErr(error) => Err(error.message.into_string()),
     };

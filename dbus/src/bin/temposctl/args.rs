@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -191,12 +192,33 @@ pub enum Verb {
         name: String,
     },
 
+    /// Measure on this node what its plugins and wake-ups cost, quiet and beside load; grants rest on it from then on
+    #[command(
+        after_help = "EXAMPLES\n  temposctl calibrate\n  temposctl calibrate --time 2min\n  temposctl calibrate --show\n\n\
+        The node keeps it in its state folder. It goes on to serve meanwhile; half of the time every CPU is busy."
+    )]
+    Calibrate {
+        /// About how long to measure, 1s to 10min
+        #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
+        time: Duration,
+        /// Measure nothing, and show what was found the last time
+        #[arg(long)]
+        show: bool,
+    },
+
     /// Say what this system grants to real-time threads, and how to mend what it does not
     #[command(
         after_help = "EXAMPLES\n  temposctl doctor\n\nThe exit code is 1 when something is bad: a level does not get \
         what it asked for."
     )]
     Doctor,
+
+    /// Look at schedules of time-sensitive networks
+    Tsn {
+        /// What is to be looked at
+        #[command(subcommand)]
+        verb: TsnVerb,
+    },
 
     /// Write a folder to start from
     New {
@@ -341,4 +363,29 @@ mod tests {
             );
         }
     }
+}
+
+/// What can be done with schedules.
+#[derive(Debug, Subcommand)]
+pub enum TsnVerb {
+    /// Check a schedule and draw it, with the hops that follow; asks no node
+    #[command(after_help = "EXAMPLES\n  temposctl tsn plan schedule.toml")]
+    Plan {
+        /// The schedule, in TOML
+        file: PathBuf,
+    },
+    /// Show the disciplines of an interface, and its gates as a picture; asks no node
+    #[command(after_help = "EXAMPLES\n  temposctl tsn show eth0")]
+    Show {
+        /// The interface
+        #[arg(value_name = "IFACE")]
+        interface: OsString,
+    },
+    /// Look at what an interface can do, what is missing and how it is mended; asks no node
+    #[command(after_help = "EXAMPLES\n  temposctl tsn check eth0\n\nEnds with 1 where something is bad.")]
+    Check {
+        /// The interface
+        #[arg(value_name = "IFACE")]
+        interface: OsString,
+    },
 }

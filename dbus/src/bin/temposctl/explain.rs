@@ -18,7 +18,10 @@ pub async fn explain(client: &Client, output: &mut Output, name: &str) -> Result
         let hint = names::hint(name, known().map(|(_, object)| object.name.as_str()).collect::<Vec<_>>());
         return Err(Failing::new(NO_INPUT, format!("there is no topic or workflow {name:?}{hint}")));
     }
-    let degraded = named.iter().any(|(_, object)| object.text("Granted").starts_with("degraded"));
+    let is_less = |object: &Object| {
+        object.text("Granted").starts_with("degraded") || object.text("State") == "degraded"
+    };
+    let degraded = named.iter().any(|(_, object)| is_less(object));
     if output.json {
         let all: Json = named.iter().map(|(kind, object)| json_of(*kind, object)).collect();
         output.value(&all, false)?;
@@ -43,6 +46,8 @@ fn json_of(kind: Kind, object: &Object) -> Json {
         "name": object.name,
         "requested": object.text("Requested"),
         "granted": object.text("Granted"),
+        "state": object.text("State"),
+        "reason": object.text("Reason"),
         "hops": hops,
     })
 }
@@ -58,6 +63,9 @@ fn one(output: &mut Output, kind: Kind, object: &Object) -> Result<(), Failing> 
     output.line(&format!("{title} asks for {}", tame(asked.unwrap_or("its level"))))?;
     let mark = if granted.starts_with("granted") { Mark::Good } else { Mark::Poor };
     output.line(&output.paint(mark, &tame(granted)))?;
+    if object.text("State") == "degraded" {
+        output.line(&output.paint(Mark::Poor, &format!("now: {}", tame(object.text("Reason")))))?;
+    }
     output.line("")?;
     let rows: Vec<_> = object
         .rows("Grant")

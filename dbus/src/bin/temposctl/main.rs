@@ -3,6 +3,7 @@
 //! It knows the names of the bus and nothing of the node's insides: what it can do, any D-Bus client can.
 
 mod args;
+mod calibrate;
 mod client;
 mod doctor;
 mod events;
@@ -63,6 +64,7 @@ fn run(args: &Args, output: &mut Output) -> Result<u8, Failing> {
             return Err(programs::test(file, options));
         }
         Verb::Plugins { verb: Some(PluginVerb::Inspect { file }) } => return Err(programs::inspect(file)),
+        Verb::Tsn { verb } => return Err(programs::tsn(verb, output)),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -93,9 +95,10 @@ fn run(args: &Args, output: &mut Output) -> Result<u8, Failing> {
             Verb::Sub(subscribe) => events::subscribe(&client, output, subscribe).await,
             Verb::Latency { topic } => latency::latency(&client, output, topic.as_deref()).await,
             Verb::Explain { name } => explain::explain(&client, output, name).await,
+            Verb::Calibrate { time, show } => calibrate::calibrate(&client, output, *time, *show).await,
             Verb::Doctor => doctor::doctor(&client, output).await,
             // Answered above, without a node.
-            Verb::New { .. } | Verb::Completions { .. } => Ok(0),
+            Verb::New { .. } | Verb::Tsn { .. } | Verb::Completions { .. } => Ok(0),
         }
     })
 }

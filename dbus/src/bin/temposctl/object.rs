@@ -42,7 +42,12 @@ impl Object {
 
     /// p50, p99, p99.9 and max by hop, in nanoseconds.
     pub fn latency(&self) -> HashMap<String, (u64, u64, u64, u64)> {
-        self.read("LatencyNs").unwrap_or_default()
+        self.latency_of("LatencyNs")
+    }
+
+    /// The same of another property.
+    pub fn latency_of(&self, property: &str) -> HashMap<String, (u64, u64, u64, u64)> {
+        self.read(property).unwrap_or_default()
     }
 
     /// Rows of four texts.

@@ -1,5 +1,7 @@
 //! Every key of the node file: one table, from which the reader checks and the manual is tested.
 
+use crate::clock_watch::ROLES;
+
 /// What a key holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holds {
@@ -41,6 +43,8 @@ pub enum Holds {
     Path,
     /// A list of full paths.
     Paths,
+    /// A list of network interfaces' names.
+    Interfaces,
 }
 
 /// One key of a section.
@@ -91,6 +95,20 @@ pub const KEYS: &[Key] = &[
     key("rest", "certificate", Holds::Path, ""),
     key("rest", "key", Holds::Path, ""),
     key("rest", "authority", Holds::Path, ""),
+    key("clock", "watch", Holds::Flag, "false"),
+    key("clock", "ptp4l", Holds::Path, "\"/var/run/ptp4l\""),
+    key("clock", "hardware", Holds::Path, ""),
+    key("clock", "domain", Holds::Integer { min: 0, max: 127 }, "0"),
+    key("clock", "port", Holds::Integer { min: 1, max: 65_534 }, "1"),
+    key("clock", "role", Holds::Word(ROLES), "\"any\""),
+    key("clock", "offset_max", Holds::Duration { min_ns: 1, max_ns: S }, "\"1us\""),
+    key("clock", "hold", Holds::Duration { min_ns: 0, max_ns: 600 * S }, "\"2s\""),
+    key("clock", "silence_max", Holds::Duration { min_ns: 200 * MS, max_ns: 60 * S }, "\"1s\""),
+    key("interfaces", "latency", Holds::Interfaces, "[]"),
+    key("interfaces", "jitter", Holds::Interfaces, "[]"),
+    key("interfaces", "cpu", Holds::Interfaces, "[]"),
+    key("interfaces", "napi_priority", Holds::Integer { min: 1, max: 98 }, "48"),
+    key("interfaces", "on_unmet", Holds::Word(&["degrade", "refuse"]), "\"degrade\""),
     key("log", "level", Holds::Word(LOG_LEVELS), "\"info\""),
     key("log", "format", Holds::Word(&["auto", "plain", "journal"]), "\"auto\""),
     key("log", "lines_per_second", Holds::Integer { min: 1, max: 100_000 }, "100"),

@@ -15,8 +15,11 @@ use std::time::Duration;
 
 use tempos_control::{Command, LevelSpec, Mistake, Origin};
 use tempos_dbus::Bus;
+use tempos_interface::Profile;
 use tempos_lua::{Known, Limits, Source};
 
+use crate::clock_watch::{ClockSettings, role};
+use crate::interfaces::InterfaceSettings;
 use crate::options::Options;
 use reader::Setting;
 pub use rest::RestSettings;
@@ -25,6 +28,8 @@ pub use rest::RestSettings;
 pub const NODE_FILE: &str = "/etc/tempos/node.toml";
 /// The most paths in one list.
 pub(crate) const PATHS_MAX: usize = 64;
+/// The most interfaces in one list.
+pub(crate) const INTERFACES_MAX: usize = 64;
 /// The largest node file or fragment, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The most fragments.
@@ -71,6 +76,10 @@ pub struct NodeFile {
     pub rest: RestSettings,
     /// The log.
     pub log: LogSettings,
+    /// The machine's clock.
+    pub clock: ClockSettings,
+    /// Network interfaces that are set.
+    pub interfaces: InterfaceSettings,
     /// The levels of `[[qos]]`.
     pub levels: Vec<LevelSpec>,
 }
@@ -108,6 +117,8 @@ impl Default for NodeFile {
             polkit: true,
             rest: RestSettings::default(),
             log: LogSettings { level: "info".into(), format: "auto".into(), lines_per_second: 100 },
+            clock: ClockSettings::default(),
+            interfaces: InterfaceSettings::default(),
             levels: Vec::new(),
         }
     }
@@ -135,6 +146,11 @@ impl NodeFile {
         }
         node.heed(options);
         node.rest.check(&mut mistakes);
+        if let Some(name) = node.interfaces.twice() {
+            let origin = Origin::new(main.display().to_string(), 0);
+            let sentence = format!("[interfaces]: {name:?} stands twice; an interface has one profile");
+            mistakes.push(Mistake::new(&origin, sentence));
+        }
         if mistakes.is_empty() { Ok(node) } else { Err(mistakes) }
     }
 
@@ -184,8 +200,41 @@ impl NodeFile {
             ("log", "lines_per_second", Setting::Number(lines)) => {
                 self.log.lines_per_second = u32::try_from(lines).unwrap_or(u32::MAX);
             }
+            ("clock", key, setting) => self.set_clock(key, setting),
+            ("interfaces", key, setting) => self.set_interfaces(key, setting),
             (section, key, setting) => {
                 unreachable!("[{section}] {key} is in the table of keys, {setting:?} has no place")
+            }
+        }
+    }
+
+    fn set_clock(&mut self, key: &str, setting: Setting) {
+        let ClockSettings { watch, config } = &mut self.clock;
+        match (key, setting) {
+            ("watch", Setting::Flag(flag)) => *watch = flag,
+            ("ptp4l", Setting::Paths(paths)) => config.socket = paths.into_iter().collect(),
+            ("hardware", Setting::Paths(paths)) => config.hardware = paths.into_iter().next(),
+            ("domain", Setting::Number(domain)) => config.domain = u8::try_from(domain).unwrap_or(u8::MAX),
+            ("port", Setting::Number(port)) => config.port = u16::try_from(port).unwrap_or(u16::MAX),
+            ("role", Setting::Text(word)) => config.bounds.role = role(&word),
+            ("offset_max", Setting::Number(ns)) => config.bounds.offset_max_ns = ns,
+            ("hold", Setting::Number(ns)) => config.bounds.hold_ns = ns,
+            ("silence_max", Setting::Number(ns)) => config.bounds.silence_max_ns = ns,
+            (key, setting) => unreachable!("[clock] {key} is in the table of keys, {setting:?} has no place"),
+        }
+    }
+
+    fn set_interfaces(&mut self, key: &str, setting: Setting) {
+        match (key, setting) {
+            ("napi_priority", Setting::Number(priority)) => {
+                self.interfaces.napi_priority = i32::try_from(priority).unwrap_or(i32::MAX);
+            }
+            ("on_unmet", Setting::Text(word)) => self.interfaces.refuse = word == "refuse",
+            (key, Setting::Texts(names)) => {
+                self.interfaces.set(Profile::named(key).unwrap_or(Profile::Cpu), names);
+            }
+            (key, setting) => {
+                unreachable!("[interfaces] {key} is in the table of keys, {setting:?} has no place")
             }
         }
     }

@@ -23,6 +23,7 @@ pub(crate) enum Setting {
     Bus(Bus),
     Address(SocketAddr),
     Paths(Vec<PathBuf>),
+    Texts(Vec<String>),
 }
 
 /// What one file sets.
@@ -209,6 +210,15 @@ fn setting(key: &Key, value: &Spanned<DeValue<'_>>) -> Result<Setting, String> {
                 false => Err(format!("unknown word {word:?}{}", names::hint(word, words.iter().copied()))),
             }
         }
+        Holds::Interfaces => {
+            let right = "a list of interfaces such as [\"eth0\"]";
+            let list = value.as_array().ok_or_else(|| must(right.into()))?;
+            if list.len() > super::INTERFACES_MAX {
+                return Err(format!("{} names, at most {} are allowed", list.len(), super::INTERFACES_MAX));
+            }
+            let names = list.iter().map(|item| interface(item.get_ref().as_str().unwrap_or_default()));
+            Ok(Setting::Texts(names.collect::<Result<_, _>>()?))
+        }
         Holds::Path => Ok(Setting::Paths(vec![full_path(text("a path in quotes")?)?])),
         Holds::Paths => {
             let list = value.as_array().ok_or_else(|| must("a list of paths".into()))?;
@@ -221,6 +231,13 @@ fn setting(key: &Key, value: &Spanned<DeValue<'_>>) -> Result<Setting, String> {
             });
             Ok(Setting::Paths(paths.collect::<Result<_, _>>()?))
         }
+    }
+}
+
+fn interface(name: &str) -> Result<String, String> {
+    match (1..=15).contains(&name.len()) && !name.contains(['/', '\0', ' ']) {
+        true => Ok(name.to_owned()),
+        false => Err(format!("{name:?} is no name of an interface: 1 to 15 bytes, no space or slash")),
     }
 }
 

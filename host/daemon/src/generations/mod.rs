@@ -148,9 +148,11 @@ impl Generations {
             (keeping, _) => keeping,
         };
         if keeping == Keeping::Kept {
-            self.newest = Some(number);
+            // A probe may end when a later one is kept already.
+            self.newest = self.newest.max(Some(number));
         } else {
-            self.reserve(number);
+            // Of those that leave no file there may be many.
+            self.reserve(number, if has_body { 0 } else { RESERVE });
         }
         self.entries.retain(|entry| entry.head.number != number);
         self.entries.push(Entry { head, keeping, has_body });
@@ -160,11 +162,11 @@ impl Generations {
     }
 
     /// No number comes again, also not one of a generation that a restart forgets.
-    fn reserve(&mut self, number: u64) {
+    fn reserve(&mut self, number: u64, ahead: u64) {
         if number <= self.reserved {
             return;
         }
-        let reserved = number + RESERVE;
+        let reserved = number + ahead;
         if let Some(folder) = &self.kept {
             // Where it cannot be said the number may come again after a restart.
             let _ = folder.reserve(self.reserved, reserved);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tempos_abi::PluginKind;
 use tempos_abi::adapter::Capabilities;
 use tempos_abi::level::QosGrant;
-use tempos_control::{Grade, Refusal, RefusalKind, Scheduler, Value};
+use tempos_control::{Grade, Kind, Notice, Refusal, RefusalKind, Scheduler, Value};
 
 use super::Controller;
 use crate::grants::costs::Costs;
@@ -42,12 +42,20 @@ impl Controller {
         Ok(settled.lines())
     }
 
+    /// Other figures: what each request gets is reckoned anew, and nothing else changes.
+    pub(super) fn take_costs(&mut self, costs: Costs) {
+        self.costs = costs;
+        self.explain();
+        self.herald.tell(Notice::StateChanged { kind: Kind::Node, name: String::new() });
+    }
+
     /// Says anew what each topic and workflow gets under the wiring in force.
     pub(crate) fn explain(&mut self) {
         let settled = settle(&self.facts(&self.wiring), &self.wiring, &Default::default(), Mode::Explain);
         self.grants = Arc::new(settled);
         let grants = Arc::clone(&self.grants);
         self.model.change(|picture| picture.grants = grants);
+        self.watch_grants();
     }
 
     fn facts(&self, wiring: &Wiring) -> Facts {
@@ -91,7 +99,7 @@ impl Controller {
             cpus: std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u32),
             levels: levels.collect(),
             adapters: adapters.collect(),
-            costs: Costs::stated(),
+            costs: self.costs.of_versions(|plugin| Some(self.registry.current(plugin)?.info.version.clone())),
         }
     }
 }

@@ -259,6 +259,8 @@ impl LaneState {
             if outlet.calls_back() && !outlet.failed {
                 self.call_back(id, false)?;
             }
+            // It has room also where what waited for it has expired: topics may go on.
+            self.look_again |= !self.held.is_empty() && outlet.load().has_room;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use tempos_control::{Answer, Grade, Grant, HopGrant, Kind, Origin, QosRequest, u
 
 use super::hops::{Hop, Part, View};
 use super::road::Stage;
+use super::watch::{HopOf, Watched, WatchedHop};
 
 /// A topic or a workflow that asks, or that is only to be shown.
 pub struct Ask<'a> {
@@ -157,13 +158,28 @@ impl Weighed<'_> {
         }
     }
 
+    /// What is to be watched of it; nothing where there is no bound.
+    pub fn watched(&self, ask: &Ask<'_>, view: &View<'_>) -> Option<Watched> {
+        let whole = self.whole_ns?;
+        let hops = self.parts.iter().filter_map(|part| {
+            let of = match part.hop {
+                Hop::Ingress(_) => return None,
+                Hop::Queue(topic) => HopOf::Queue(topic.name.clone()),
+                Hop::Function(workflow) => HopOf::Function(workflow.name.clone()),
+                Hop::Egress(topic) => HopOf::Egress(topic.name.clone()),
+            };
+            let bound = part.bound_ns.ok()?;
+            let share = ask.request.latency_p99_ns.map_or(0, |asked| share(asked, bound, whole));
+            Some(WatchedHop { name: hop_name(&part.hop, view), of, limit_ns: bound.max(share) })
+        });
+        let whole_ns = whole.max(ask.request.latency_p99_ns.unwrap_or(0));
+        Some(Watched { kind: ask.kind, name: ask.name.to_owned(), hops: hops.collect(), whole_ns })
+    }
+
     fn row(&self, at: usize, part: &Part<'_>, ask: &Ask<'_>, view: &View<'_>) -> HopGrant {
         // The time of the whole is split over the hops as they need it.
         let asked = match (ask.request.latency_p99_ns, self.whole_ns, part.bound_ns) {
-            (Some(asked), Some(whole), Ok(ns)) if whole > 0 => {
-                let share = u128::from(asked) * u128::from(ns) / u128::from(whole);
-                show_ns(u64::try_from(share).unwrap_or(u64::MAX))
-            }
+            (Some(asked), Some(whole), Ok(ns)) if whole > 0 => show_ns(share(asked, ns, whole)),
             _ => String::from("–"),
         };
         let granted = match part.bound_ns {
@@ -175,6 +191,12 @@ impl Weighed<'_> {
         let why = if lacks.is_empty() { view.why(part) } else { lacks.join("; ") };
         HopGrant { hop: hop_name(&part.hop, view), asked, granted, why }
     }
+}
+
+/// A hop's part of what was asked for, as it needs it of the whole (ns).
+fn share(asked_ns: u64, ns: u64, whole_ns: u64) -> u64 {
+    let share = u128::from(asked_ns) * u128::from(ns) / u128::from(whole_ns.max(1));
+    u64::try_from(share).unwrap_or(u64::MAX)
 }
 
 /// A hop's name for a reader.

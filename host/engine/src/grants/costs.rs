@@ -2,9 +2,12 @@
 //!
 //! Stated figures stand for what was not measured on this machine. They are on the safe side of what a virtual
 //! machine with two CPUs showed for events of 256 bytes (SPECIFICATION.md), never a promise of their own: every
-//! grant says on which figures it rests.
+//! grant says on which figures it rests. Measured ones are those of a calibration (`calibration`): of each the worst
+//! p99 of those that were taken, quiet or beside load.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::calibration::Calibration;
 
 /// A queue worker or function worker under real-time scheduling runs within this of being woken (ns): p99.
 const WAKE_REAL_TIME_NS: u64 = 150_000;
@@ -16,6 +19,8 @@ pub const BLOCKING_NS: u64 = 50_000;
 pub const FUNCTION_BODY_NS: u64 = 100_000;
 /// What a queue policy takes for an event (ns): admission, choice, and the lane's own work around them.
 const QUEUE_NS: u64 = 2_000;
+/// The lane's own work around a policy that was measured (ns): stated, for it cannot be had apart from a lane.
+const LANE_NS: u64 = 1_500;
 
 /// CPU time of one event on its way in, or out (ns), by adapter; the last is for all others.
 const CHANNELS_NS: &[(&str, u64)] =
@@ -31,6 +36,8 @@ pub struct Costs {
     /// By hop: `channel/udp`, `queue/fifo`, `method/wasm`, `wake/real-time`, `wake/ordinary` (ns).
     measured: BTreeMap<String, u64>,
     basis: Option<String>,
+    /// The versions of the plugins that were measured.
+    versions: BTreeMap<String, String>,
 }
 
 impl Costs {
@@ -40,9 +47,41 @@ impl Costs {
     }
 
     /// Measured figures where there are, stated ones for the rest. `basis`: when and where they were taken.
-    #[cfg(test)]
-    pub fn measured(basis: &str, figures: impl IntoIterator<Item = (String, u64)>) -> Self {
-        Costs { measured: figures.into_iter().collect(), basis: Some(basis.to_owned()) }
+    pub fn measured(basis: &str, calibration: &Calibration) -> Self {
+        let mut measured: BTreeMap<String, u64> = BTreeMap::new();
+        for cost in &calibration.costs {
+            let p99 = cost.ns[1];
+            let (key, ns) = match cost.what.split_once('/') {
+                None if cost.real_time => (format!("{}/real-time", cost.what), p99),
+                None => (format!("{}/ordinary", cost.what), p99),
+                Some(("send" | "receive", name)) => (format!("channel/{name}"), p99),
+                Some(("queue", _)) => (cost.what.clone(), p99 + LANE_NS),
+                Some(_) => (cost.what.clone(), p99),
+            };
+            let worst = measured.entry(key).or_default();
+            *worst = (*worst).max(ns);
+        }
+        Costs { measured, basis: Some(basis.to_owned()), versions: calibration.plugins.clone() }
+    }
+
+    /// The same without the figures of plugins that have another version by now, or are gone.
+    pub fn of_versions(&self, now: impl Fn(&str) -> Option<String>) -> Self {
+        let other: BTreeSet<&str> = self
+            .versions
+            .iter()
+            .filter(|(plugin, version)| now(plugin).as_ref() != Some(version))
+            .map(|(plugin, _)| plugin.as_str())
+            .collect();
+        let mut costs = self.clone();
+        if other.is_empty() {
+            return costs;
+        }
+        costs.measured.retain(|what, _| !what.split_once('/').is_some_and(|(_, name)| other.contains(name)));
+        let names: Vec<&str> = other.into_iter().collect();
+        costs.basis = self.basis.as_ref().map(|basis| {
+            format!("{basis}; stated costs for {}, of which another version was measured", names.join(", "))
+        });
+        costs
     }
 
     /// What the figures are, for sentences.
@@ -88,13 +127,60 @@ fn stated(table: &[(&str, u64)], name: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::calibration::Cost;
+
+    fn calibration() -> Calibration {
+        let cost = |what: &str, real_time, loaded, p99| Cost {
+            what: what.into(),
+            real_time,
+            loaded,
+            ns: [p99 / 2, p99, p99 * 2, p99 * 3],
+            samples: 1000,
+        };
+        Calibration {
+            costs: vec![
+                cost("wake", true, false, 20_000),
+                cost("wake", true, true, 40_000),
+                cost("wake", false, true, 900_000),
+                cost("send/udp", true, false, 4_321),
+                cost("receive/udp", false, true, 4_000),
+                cost("queue/fifo", true, false, 300),
+            ],
+            left_out: Vec::new(),
+            plugins: BTreeMap::from([("udp".into(), "0.1.0".into()), ("fifo".into(), "0.1.0".into())]),
+        }
+    }
 
     #[test]
     fn what_was_not_measured_is_stated() {
-        let costs = Costs::measured("the calibration of today", [(String::from("channel/udp"), 4_321)]);
+        let costs = Costs::measured("the calibration of today", &calibration());
         assert_eq!((costs.channel_ns("udp"), costs.channel_ns("unix")), (4_321, 6_000));
         assert_eq!((costs.channel_ns("mine"), costs.method_ns("mine")), (15_000, 1_000_000));
+        assert_eq!(
+            (costs.wake_ns(true), costs.wake_ns(false)),
+            (40_000, 900_000),
+            "the worst of what was taken"
+        );
+        assert_eq!((costs.queue_ns("fifo"), costs.queue_ns("edf")), (1_800, 2_000));
         assert_eq!(costs.basis(), "the calibration of today");
         assert!(Costs::stated().basis().contains("not measured"));
+    }
+
+    #[test]
+    fn another_version_was_not_measured() {
+        let costs = Costs::measured("the calibration of today", &calibration());
+        let now = |udp: &'static str| {
+            move |plugin: &str| Some(if plugin == "udp" { udp } else { "0.1.0" }.to_owned())
+        };
+        assert_eq!(costs.of_versions(now("0.1.0")).channel_ns("udp"), 4_321);
+        let other = costs.of_versions(now("0.2.0"));
+        assert_eq!(
+            (other.channel_ns("udp"), other.queue_ns("fifo"), other.wake_ns(true)),
+            (6_000, 1_800, 40_000)
+        );
+        assert_eq!(
+            other.basis(),
+            "the calibration of today; stated costs for udp, of which another version was measured"
+        );
     }
 }

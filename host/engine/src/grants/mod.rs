@@ -14,5 +14,7 @@ mod response;
 mod road;
 #[cfg(test)]
 mod table_tests;
+pub mod watch;
 
 pub use negotiate::{Mode, Settled, settle};
+pub use watch::{HopOf, Watched};

@@ -12,6 +12,7 @@ use super::hops::{View, acknowledges, members};
 use super::load::{Lanes, Load, reservations, show_cpu};
 use super::response::reservations_fit;
 use super::road::{Stage, rate_of, road, work_of};
+use super::watch::Watched;
 use crate::wiring::Wiring;
 
 /// Topics that ask nothing are explained too where a node has no more than so many.
@@ -37,6 +38,8 @@ pub struct Settled {
     pub topics: BTreeMap<String, Grant>,
     /// What each workflow gets that asks.
     pub workflows: BTreeMap<String, Grant>,
+    /// What is to be watched of those who ask.
+    pub watched: Vec<Watched>,
     /// Why the wiring is refused; empty where it is not.
     pub refusals: Vec<Mistake>,
 }
@@ -199,6 +202,7 @@ pub fn settle<'a>(
             let weighed = ask.weigh(&view);
             let answer = if weighed.lacking() == 0 { Answer::Granted } else { Answer::Degraded };
             let grant = weighed.grant(ask, &view, answer);
+            settled.watched.extend(ask.is_request.then(|| weighed.watched(ask, &view)).flatten());
             match ask.kind {
                 Kind::Workflow => settled.workflows.insert(ask.name.to_owned(), grant),
                 _ => settled.topics.insert(ask.name.to_owned(), grant),

@@ -107,15 +107,18 @@ pub(crate) fn prepare(
         let staged = trial(&examined, config, stage)?;
         Ok(Prepared::Tried(examined.candidate, staged))
     };
+    // The largest first: the one that takes longest is not what the others wait for.
+    let mut by_size: Vec<&PathBuf> = files.iter().collect();
+    by_size.sort_by_cached_key(|path| std::cmp::Reverse(path.metadata().map_or(0, |meta| meta.len())));
     let next = AtomicUsize::new(0);
     let done = Mutex::new(BTreeMap::new());
     let workers = thread::available_parallelism().map_or(2, usize::from).clamp(2, 4).min(files.len());
     thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some(path) = by_size.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let prepared = one(path);
-                    done.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), prepared);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).insert((*path).clone(), prepared);
                 }
             });
         }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub mod decide;
 mod gates;
-mod host_api;
+pub(crate) mod host_api;
 pub mod info;
 pub mod inspect;
 mod kept;

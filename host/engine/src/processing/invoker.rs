@@ -120,6 +120,11 @@ impl LaneState {
     }
 
     fn hand_over(&mut self, call: &mut Call, (port, slot): (usize, u32), next: &Again) {
+        // A successor that keeps their order may get them from one that does not.
+        #[cfg(test)]
+        if !call.keeps_order() {
+            crate::simulation::world::note_rerouted(self.pool.payload(next.handle));
+        }
         let mut job = self.job(call, next.handle, slot);
         job.outstanding = Arc::as_ptr(&call.outstanding);
         job.attempt = next.attempt;

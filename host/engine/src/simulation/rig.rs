@@ -295,7 +295,12 @@ impl Rig {
                 Some((job.function, job.context.worker))
             })
             .collect();
-        note(|| format!("worker {number} begins job {index} of function {function:?}"));
+        let event = fakes::event_of(payload);
+        note(|| {
+            format!(
+                "worker {number} begins job {index}: function {function:?}, event {event}, attempt {attempt}"
+            )
+        });
         with(|world| {
             let Some(function) = function else {
                 world.broken.push(String::from("a job's function is in no call"));
@@ -308,7 +313,6 @@ impl Rig {
             if others.contains(&(of, slot)) {
                 world.broken.push(format!("function {function} runs twice in the place {slot}"));
             }
-            let event = fakes::event_of(payload);
             if let Some(event) = world.events.get(event)
                 && event.expires_ns != 0
                 && handed_ns > event.expires_ns + super::world::TURN_NS

@@ -32,7 +32,8 @@ pub struct Event {
     pub expires_ns: u64,
     /// Groups that got it.
     pub groups: Vec<usize>,
-    /// It was given to another member than the one before: it may come after later ones.
+    /// It was given to another member than the one before, or handed over by one that works on several at once: it
+    /// may come after later ones.
     pub rerouted: bool,
 }
 
@@ -191,7 +192,7 @@ pub fn with<R>(look: impl FnOnce(&mut World) -> R) -> R {
     WORLD.with_borrow_mut(|world| look(world.as_mut().expect("a world has begun")))
 }
 
-/// An event goes to another member than the one before.
+/// An event goes to another member than the one before, or is worked on beside others: its order is nobody's.
 pub fn note_rerouted(payload: &[u8]) {
     let serial = World::event_of(payload);
     WORLD.with_borrow_mut(|world| {

@@ -117,6 +117,20 @@ pub fn pin(thread: ThreadId, cpus: &[u32]) -> io::Result<()> {
     Ok(rustix::thread::sched_setaffinity(rustix::thread::Pid::from_raw(thread.0), &set)?)
 }
 
+/// The CPUs that a thread may run on; none where the system does not say.
+pub fn allowed_cpus(thread: ThreadId) -> Vec<u32> {
+    let set = rustix::thread::sched_getaffinity(rustix::thread::Pid::from_raw(thread.0));
+    set.map_or_else(
+        |_| Vec::new(),
+        |set| {
+            (0..rustix::thread::CpuSet::MAX_CPU)
+                .filter(|cpu| set.is_set(*cpu))
+                .map(|cpu| cpu as u32)
+                .collect()
+        },
+    )
+}
+
 /// What a thread is doing and has used, from proc_pid_stat(5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ThreadUsage {

@@ -11,6 +11,22 @@ use super::sleep_flag::SleepFlag;
 /// What an epoll set reports for its own eventfd.
 pub const WAKE_TOKEN: u64 = u64::MAX;
 
+/// Waits until a descriptor can be read, at most so long; one that is negative or closed never can.
+pub fn wait_readable(descriptor: RawFd, limit: std::time::Duration) -> bool {
+    if descriptor < 0 {
+        std::thread::sleep(limit);
+        return false;
+    }
+    // SAFETY: only borrowed for the call; poll(2) says of a closed one that it is none.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    let mut fds = [rustix::event::PollFd::new(&borrowed, rustix::event::PollFlags::IN)];
+    let limit = rustix::event::Timespec {
+        tv_sec: limit.as_secs() as i64,
+        tv_nsec: i64::from(limit.subsec_nanos()) as _,
+    };
+    rustix::event::poll(&mut fds, Some(&limit)).is_ok_and(|ready| ready > 0)
+}
+
 /// The waiting place of one lane.
 #[derive(Debug)]
 pub struct WaitingPlace {

@@ -99,7 +99,7 @@ fn the_lanes_marks_are_set_again_on_every_connection() {
     let mut channel = open(&spec);
     let qos = LaneQos { dscp: 46, socket_priority: 5, ..LaneQos::unmarked(QosLevel::STRICT) };
     let grant = channel.set_qos(&qos).expect("answered");
-    assert_eq!(grant.reason, "DSCP 46, SO_PRIORITY 5");
+    assert_eq!(grant.reason, "DSCP 46 (Wi-Fi: voice), SO_PRIORITY 5");
     drop(listener.accept().expect("accepts"));
     let end = Instant::now() + PATIENCE;
     listener.set_nonblocking(true).expect("set");

@@ -1,5 +1,6 @@
 //! TLS: whom a certificate lets in, and what is counted of those that it does not.
 
+use std::os::fd::FromRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -78,6 +79,31 @@ fn arrives(sender: &mut TcpChannel, spec: &ChannelSpec, receiver: &mut TcpChanne
             return None;
         }
     }
+}
+
+/// SO_PRIORITY of a socket of this process that is connected to an address.
+fn priority_of_the_way_to(to: SocketAddr) -> Option<u32> {
+    (3..1024).find_map(|fd| {
+        // SAFETY: a number that is no socket's gives an error; the borrowed one is never closed here.
+        let socket = std::mem::ManuallyDrop::new(Socket::from(unsafe { OwnedFd::from_raw_fd(fd) }));
+        let peer = socket.peer_addr().ok()?.as_socket()?;
+        (peer == to).then(|| socket.priority().ok())?
+    })
+}
+
+#[test]
+fn the_connection_that_speaks_tls_is_marked_too() {
+    let papers = Papers::new();
+    papers.sign("receiver", "127.0.0.1", false);
+    let mut receiver = open(&papers.of(ingress(&[]), Some("receiver"), None));
+    let to = address(&receiver);
+    let mut spec = papers.of(egress(to, &[]), None, Some(&papers.at("authority")));
+    spec.qos = LaneQos { dscp: 46, socket_priority: 5, ..LaneQos::unmarked(QosLevel::STRICT) };
+    let mut sender = open(&spec);
+    let grant = sender.set_qos(&spec.qos).expect("answered");
+    assert_eq!(grant.reason, "TLS is spoken by an ordinary thread; DSCP 46 (Wi-Fi: voice), SO_PRIORITY 5");
+    assert_eq!(arrives(&mut sender, &spec, &mut receiver).as_deref(), Some(&b"secret"[..]));
+    assert_eq!(priority_of_the_way_to(to), Some(5));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //!
 //! It knows `tempos-qdisc` and schedules of two classes; it refuses to know what travels through the gates.
 
+mod dog;
 mod probe;
 
 use std::process::ExitCode;
@@ -12,14 +13,15 @@ use tempos_qdisc::{
     Change, Entry, Etf, Link, LinkMonitor, Mode, Queues, Schedule, Taprio, delete_root, read, read_all,
     set_etf, set_taprio, show_handle,
 };
-use tempos_tsn_rig::{Arguments, say};
+use tempos_tsn_rig::{Arguments, say, tai_ns};
 
 const HELP: &str = "\
 tsn-gates set    IFACE GATES:NS ... [--strict-class C] [--base-ns NS]   priority 7 in class C (0), the rest in 1
 tsn-gates etf    IFACE QUEUE DELTA_NS                                   etf beneath a queue of the root, from 1
 tsn-gates show   IFACE
 tsn-gates delete IFACE
-tsn-gates watch  IFACE SECONDS                                          tells what changes
+tsn-gates watch  IFACE SECONDS                                          tells what changes, and when (TAI)
+tsn-gates dog    IFACE SECONDS                                            0: something leaves through both gates, 1: a gate is silent
 tsn-gates probe  IFACE                                                  tries out everything, and says ok or FAILED";
 
 /// The priority of strict traffic.
@@ -70,6 +72,10 @@ fn run() -> Result<bool, String> {
             let seconds: u64 = arguments.word("SECONDS")?.parse().map_err(|_| "SECONDS is no number")?;
             watch(&link, Duration::from_secs(seconds))?;
         }
+        "dog" => {
+            let seconds: u64 = arguments.word("SECONDS")?.parse().map_err(|_| "SECONDS is no number")?;
+            return dog::run(&link, Duration::from_secs(seconds));
+        }
         "probe" => return probe::run(&link),
         _ => return Err(HELP.into()),
     }
@@ -112,14 +118,16 @@ fn watch(link: &Link, time: Duration) -> Result<(), String> {
     while Instant::now() < end {
         match monitor.next_change().map_err(|error| error.to_string())? {
             Some(Change::Link(now)) if now.index == link.index => {
-                say(format_args!("link up={} carrier={}", now.up, now.carrier));
+                say(format_args!("{} link up={} carrier={}", tai_ns(), now.up, now.carrier));
             }
-            Some(Change::LinkGone { index, .. }) if index == link.index => say("link gone"),
+            Some(Change::LinkGone { index, .. }) if index == link.index => {
+                say(format_args!("{} link gone", tai_ns()))
+            }
             Some(Change::Qdisc { index, qdisc }) if index == link.index => {
-                say(format_args!("set {} at {}", qdisc.kind, show_handle(qdisc.parent)));
+                say(format_args!("{} set {} at {}", tai_ns(), qdisc.kind, show_handle(qdisc.parent)));
             }
             Some(Change::QdiscGone { index, qdisc }) if index == link.index => {
-                say(format_args!("deleted {} at {}", qdisc.kind, show_handle(qdisc.parent)));
+                say(format_args!("{} deleted {} at {}", tai_ns(), qdisc.kind, show_handle(qdisc.parent)));
             }
             Some(Change::Lost) => say("lost"),
             Some(_) => {}

@@ -7,9 +7,13 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tempos_tsn_rig::{Arguments, Phases, tai_offset_ns};
+use tempos_tsn_rig::{Arguments, tai_offset_ns};
 
 const BUFFER_BYTES: libc::c_int = 8 << 20;
+/// Bytes of a frame that are read: the headers of IPv4 and UDP, with options.
+const HEAD_BYTES: usize = 68;
+/// Arrivals that are kept.
+const TIMES_MAX: usize = 1 << 20;
 /// A poll(2) lasts this long at most.
 const POLL_MS: u64 = 100;
 
@@ -17,8 +21,8 @@ const POLL_MS: u64 = 100;
 pub enum Source {
     /// A UDP port, of all addresses.
     Udp(u16),
-    /// All frames of an EtherType at an interface.
-    Ethernet(String, u16),
+    /// All frames of an EtherType at an interface; of IPv4 those for one port, where it is named.
+    Ethernet(String, u16, Option<u16>),
 }
 
 impl Source {
@@ -32,29 +36,42 @@ impl Source {
             (None, Some(interface), Some(kind)) => {
                 let kind = u16::from_str_radix(kind.trim_start_matches("0x"), 16)
                     .map_err(|_| format!("--ethertype {kind:?} is no hexadecimal number such as 0x88b5"))?;
-                Ok(Source::Ethernet(interface, kind))
+                Ok(Source::Ethernet(interface, kind, arguments.maybe("port")?))
             }
             _ => Err("say --udp PORT, or --interface IFACE and --ethertype HEX".into()),
         }
     }
 
-    /// Records what arrives within some seconds.
-    pub fn record(&self, cycle_ns: u64, seconds: f64) -> Result<Phases, String> {
+    /// Whether the first bytes of a frame are of one that counts.
+    fn counts(&self, bytes: &[u8]) -> bool {
+        let Source::Ethernet(_, _, Some(port)) = self else { return true };
+        // The header of IPv4 says how long it is; the port of the receiver is the second number behind it.
+        let at = usize::from(bytes.first().copied().unwrap_or(0) & 0x0f) * 4 + 2;
+        bytes.get(at..at + 2).is_some_and(|two| two == port.to_be_bytes())
+    }
+
+    /// Records when something arrives (TAI), for some seconds.
+    pub fn record(&self, seconds: f64) -> Result<Vec<u64>, String> {
         let socket = self.open().map_err(|error| format!("cannot listen: {error}"))?;
         let seconds = Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
         let end = Instant::now() + seconds;
-        let mut phases = Phases::new(cycle_ns);
+        let mut times = Vec::new();
         let mut control = [0u64; 64];
         while let Some(left) = end.checked_duration_since(Instant::now()) {
             let wait = left.as_millis().min(u128::from(POLL_MS)) as libc::c_int + 1;
             let mut polled = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
             // SAFETY: the array of one is live for the call.
             unsafe { libc::poll(&raw mut polled, 1, wait) };
-            while let Some(time) = arrival(&socket, &mut control).map_err(|error| error.to_string())? {
-                phases.add(time.saturating_add_signed(tai_offset_ns()));
+            let mut bytes = [0u8; HEAD_BYTES];
+            while let Some(time) =
+                arrival(&socket, &mut bytes, &mut control).map_err(|error| error.to_string())?
+            {
+                if times.len() < TIMES_MAX && self.counts(&bytes) {
+                    times.push(time.saturating_add_signed(tai_offset_ns()));
+                }
             }
         }
-        Ok(phases)
+        Ok(times)
     }
 
     fn open(&self) -> io::Result<Socket> {
@@ -64,7 +81,7 @@ impl Source {
                 socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, *port).into())?;
                 socket
             }
-            Source::Ethernet(interface, kind) => {
+            Source::Ethernet(interface, kind, _) => {
                 let kind = kind.to_be();
                 let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(i32::from(kind))))?;
                 bind_packet(&socket, interface, kind)?;
@@ -104,9 +121,12 @@ fn set(socket: &Socket, option: libc::c_int, value: libc::c_int) -> io::Result<(
 }
 
 /// The stamp of the next frame (CLOCK_REALTIME); nothing where none waits.
-fn arrival(socket: &Socket, control: &mut [u64; 64]) -> io::Result<Option<u64>> {
-    let mut byte = 0u8;
-    let mut piece = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+fn arrival(
+    socket: &Socket,
+    bytes: &mut [u8; HEAD_BYTES],
+    control: &mut [u64; 64],
+) -> io::Result<Option<u64>> {
+    let mut piece = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: HEAD_BYTES };
     // SAFETY: all zeroes is a value of the struct.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_iov = &raw mut piece;

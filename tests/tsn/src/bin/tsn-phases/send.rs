@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use tempos_tsn_rig::{Arguments, say, sleep_until};
+use tempos_tsn_rig::{Arguments, say, sleep_until, tai_ns};
 
 const BYTES_LEAST: usize = 8;
 const BYTES_MOST: usize = 65_000;
@@ -20,6 +20,8 @@ pub fn run(mut arguments: Arguments) -> Result<(), String> {
     let priority: libc::c_int = arguments.or("priority", 0)?;
     let bytes: usize = arguments.or("bytes", 200)?;
     let fifo: Option<libc::c_int> = arguments.maybe("fifo")?;
+    let phase_ns: Option<u64> = arguments.maybe("phase-ns")?;
+    let cycle_ns: u64 = arguments.or("cycle-ns", 1_000_000)?;
     arguments.done()?;
     let failed = |what: &str, error: io::Error| format!("{what}: {error}");
     let local = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
@@ -43,6 +45,10 @@ pub fn run(mut arguments: Arguments) -> Result<(), String> {
     }
     let mut frame = vec![0u8; bytes.clamp(BYTES_LEAST, BYTES_MOST)];
     let (mut due, mut refused) = (Instant::now() + START, 0u64);
+    if let Some(phase_ns) = phase_ns {
+        let now = tai_ns() + START.as_nanos() as u64;
+        due += Duration::from_nanos((phase_ns + cycle_ns - now % cycle_ns) % cycle_ns);
+    }
     for sequence in 0..count {
         sleep_until(due);
         frame[..8].copy_from_slice(&sequence.to_be_bytes());

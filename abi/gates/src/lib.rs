@@ -1,0 +1,27 @@
+//! Keeps schedules of gates on interfaces: sets them the best way that an interface accepts, reads back what the
+//! kernel took, gives them again where the kernel has stopped or lost them, and puts back what stood there before.
+//!
+//! It knows `tempos-tsn` (what a schedule says) and `tempos-qdisc` (how the kernel is told); it refuses to know
+//! channels, events and nodes. The adapter `tsn` joins through [`join`]; `tempos-tsn` only looks. One thread keeps
+//! each interface; nothing here runs on an event's road.
+
+mod clock;
+mod fit;
+mod keeper;
+mod ladder;
+mod news;
+mod obstacle;
+mod owner;
+mod registry;
+mod repair;
+mod software;
+#[cfg(test)]
+mod tests;
+mod watchdog;
+
+pub use fit::{same_gates, schedule_of, taprio};
+pub use ladder::mode_word;
+pub use news::{Incident, News};
+pub use obstacle::{has_net_admin, obstacle};
+pub use registry::{Gates, Launch, Want, join};
+pub use watchdog::Watchdog;

@@ -1,0 +1,166 @@
+//! The wirings.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use tempos_tests::function::function;
+
+/// How a function is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// On the queue worker.
+    Inline,
+    /// On a function worker.
+    Worker,
+}
+
+/// A wiring, driven at its rates.
+pub struct Case {
+    /// What it is.
+    pub name: &'static str,
+    /// The level of the topic that is measured.
+    pub level: &'static str,
+    /// `unix` or `udp`.
+    pub ingress: &'static str,
+    /// Functions on its way, one after the other.
+    pub calls: &'static [Call],
+    /// Groups that each event goes to.
+    pub groups: usize,
+    /// Events a second.
+    pub rate: u32,
+    /// Topics beside it: their levels and rates.
+    pub others: &'static [(&'static str, u32)],
+}
+
+const fn case(
+    name: &'static str,
+    level: &'static str,
+    ingress: &'static str,
+    calls: &'static [Call],
+    groups: usize,
+    rate: u32,
+    others: &'static [(&'static str, u32)],
+) -> Case {
+    Case { name, level, ingress, calls, groups, rate, others }
+}
+
+use Call::{Inline, Worker};
+
+/// All of them.
+pub const CASES: &[Case] = &[
+    case("unix, strict, 100/s", "strict", "unix", &[], 1, 100, &[]),
+    case("unix, strict, 1000/s", "strict", "unix", &[], 1, 1000, &[]),
+    case("unix, strict, 5000/s", "strict", "unix", &[], 1, 5000, &[]),
+    case("udp, strict, 1000/s", "strict", "udp", &[], 1, 1000, &[]),
+    case("udp, strict, 5000/s", "strict", "udp", &[], 1, 5000, &[]),
+    case("unix, control, 1000/s", "control", "unix", &[], 1, 1000, &[]),
+    case("udp, control, 1000/s", "control", "udp", &[], 1, 1000, &[]),
+    case("unix, best-effort, 1000/s", "best-effort", "unix", &[], 1, 1000, &[]),
+    case("udp, best-effort, 200/s", "best-effort", "udp", &[], 1, 200, &[]),
+    case("unix, strict, 1000/s, 2 groups", "strict", "unix", &[], 2, 1000, &[]),
+    case("udp, strict, 1000/s, 3 groups", "strict", "udp", &[], 3, 1000, &[]),
+    case("unix, strict, 1000/s, inline function", "strict", "unix", &[Inline], 1, 1000, &[]),
+    case("unix, strict, 1000/s, function", "strict", "unix", &[Worker], 1, 1000, &[]),
+    case("udp, control, 500/s, function", "control", "udp", &[Worker], 1, 500, &[]),
+    case("unix, strict, 500/s, 2 functions", "strict", "unix", &[Worker, Worker], 1, 500, &[]),
+    case("unix, strict, 500/s, inline and function", "strict", "unix", &[Inline, Worker], 1, 500, &[]),
+    case("unix, best-effort, 200/s, function", "best-effort", "unix", &[Worker], 1, 200, &[]),
+    case("unix, control, 1000/s, beside strict 2000/s", "control", "unix", &[], 1, 1000, &[("strict", 2000)]),
+    case(
+        "udp, strict, 1000/s, beside two others",
+        "strict",
+        "udp",
+        &[],
+        1,
+        1000,
+        &[("strict", 1000), ("best-effort", 2000)],
+    ),
+    case(
+        "unix, control, 500/s, function, beside strict",
+        "control",
+        "unix",
+        &[Worker],
+        1,
+        500,
+        &[("strict", 1000)],
+    ),
+];
+
+/// A function that computes for 100 µs of its deadline of 200, and answers with its event.
+pub fn function_file(folder: &Path) -> PathBuf {
+    let body = "struct timespec a, b; clock_gettime(CLOCK_MONOTONIC, &a);\n\
+                do clock_gettime(CLOCK_MONOTONIC, &b);\n\
+                while ((b.tv_sec - a.tv_sec) * 1000000000L + b.tv_nsec - a.tv_nsec < 100000L);\n\
+                return tempos_write(output, event->payload, event->payload_bytes);";
+    let text = format!(
+        "return 0;\n}}\n#include <time.h>\n\
+         int32_t tempos_work(const tempos_event *event, tempos_output *output) {{\n{body}"
+    );
+    function(folder, "work", &text)
+}
+
+/// Where a topic's events go in.
+pub fn entrance(folder: &Path, topic: &str) -> PathBuf {
+    folder.join(format!("{topic}.in"))
+}
+
+impl Case {
+    /// The script.
+    pub fn lua(&self, folder: &Path, function: &Path, addresses: &Addresses) -> String {
+        let mut lua = String::from(
+            "tempos.qos \"control\" { rank = 150, scheduler = \"rr\", priority = 20, queue = { policy = \"edf\" } }\n",
+        );
+        let request = |rate: u32| {
+            format!("request = {{ latency_p99 = \"1s\", rate = \"{rate}/s\" }}, on_unmet = \"degrade\"")
+        };
+        let unix = |topic: &str| format!("tempos.unix {{ path = {:?} }}", entrance(folder, topic));
+        let ingress = match self.ingress {
+            "udp" => format!("tempos.udp {{ bind = \"{}\" }}", addresses.entrance),
+            _ => unix("t0"),
+        };
+        let groups = addresses.groups.iter().enumerate();
+        let egress: String = groups.fold(String::new(), |mut text, (at, to)| {
+            let _ = write!(text, "tempos.group \"g{at}\" {{ tempos.udp {{ to = \"{to}\" }} }}, ");
+            text
+        });
+        let last = self.calls.len();
+        for at in 0..=last {
+            let from = if at == 0 { format!("ingress = {{ {ingress} }}, ") } else { String::new() };
+            let to = if at == last { format!("egress = {{ {egress} }}, ") } else { String::new() };
+            let asks = if self.calls.is_empty() { request(self.rate) } else { String::new() };
+            let _ = writeln!(lua, "tempos.topic \"t{at}\" {{ qos = \"{}\", {from}{to}{asks} }}", self.level);
+        }
+        for (at, call) in self.calls.iter().enumerate() {
+            let inline = if *call == Inline { ", inline = true" } else { "" };
+            let asks = if at == 0 { request(self.rate) } else { String::new() };
+            let _ = writeln!(
+                lua,
+                "tempos.workflow \"w{at}\" {{ from = \"t{at}\", to = \"t{}\", call = {{ method = \"dlf\", \
+                 file = {function:?}, symbol = \"tempos_work\", deadline = \"200us\"{inline} }}, {asks} }}",
+                at + 1
+            );
+        }
+        for (at, ((level, rate), to)) in self.others.iter().zip(&addresses.others).enumerate() {
+            let name = format!("o{at}");
+            let _ = writeln!(
+                lua,
+                "tempos.topic \"{name}\" {{ qos = \"{level}\", ingress = {{ {} }}, \
+                 egress = {{ tempos.udp {{ to = \"{to}\" }} }}, {} }}",
+                unix(&name),
+                request(*rate)
+            );
+        }
+        lua
+    }
+}
+
+/// Where events go in and out.
+pub struct Addresses {
+    /// The UDP entrance.
+    pub entrance: SocketAddr,
+    /// The receivers of the measured topic.
+    pub groups: Vec<SocketAddr>,
+    /// Those of the topics beside it.
+    pub others: Vec<SocketAddr>,
+}
