@@ -318,6 +318,7 @@ static TOPIC: Face = Face {
         untold("Requested", Text),
         untold("Granted", Text),
         untold("Grant", Rows),
+        untold("MeasuredP99Ns", Counts),
     ],
     signals: &[],
 };
@@ -351,6 +352,7 @@ static WORKFLOW: Face = Face {
         untold("Requested", Text),
         untold("Granted", Text),
         untold("Grant", Rows),
+        untold("MeasuredP99Ns", Counts),
     ],
     signals: &[],
 };

@@ -163,6 +163,9 @@ impl Controller {
             };
             self.watch.of.insert(key, entry);
         }
+        if self.watch.of.is_empty() {
+            self.model.set_measured(BTreeMap::new());
+        }
         let of = &self.watch.of;
         self.watch.violated.retain(|key, _| of.contains_key(key));
         self.say_violations();
@@ -211,6 +214,11 @@ impl Controller {
             }
         }
         drop(counters);
+        let measured = watch.of.iter().map(|(key, entry)| {
+            let hops = entry.watched.hops.iter().zip(entry.judge.measured());
+            (key.clone(), hops.filter_map(|(hop, p99)| Some((hop.name.clone(), p99?))).collect())
+        });
+        self.model.set_measured(measured.collect());
         self.watch = watch;
         if changes.is_empty() {
             return;
