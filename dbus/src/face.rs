@@ -327,6 +327,7 @@ static TOPIC: Face = Face {
         untold("Requested", Text),
         untold("Granted", Text),
         untold("Grant", Rows),
+        untold("MeasuredP99Ns", Counts),
     ],
     signals: &[],
 };
@@ -360,6 +361,7 @@ static WORKFLOW: Face = Face {
         untold("Requested", Text),
         untold("Granted", Text),
         untold("Grant", Rows),
+        untold("MeasuredP99Ns", Counts),
     ],
     signals: &[],
 };

@@ -102,6 +102,15 @@ fn a_function_that_becomes_slow_is_named_and_its_recovery_is_told() {
         condition(&node, "workflow", "look")
     );
 
+    // What is measured stands beside what is granted.
+    let hop = eventually("the function to be measured", || {
+        let explained = node.ctl(["--json", "explain", "look"]).stdout;
+        let explained: serde_json::Value = serde_json::from_slice(&explained).ok()?;
+        let hops = explained[0]["hops"].as_array()?.clone();
+        hops.into_iter().find(|hop| hop["hop"] == "function look" && hop["p99_now_ns"].as_u64() > Some(0))
+    });
+    assert!(!hop["granted"].as_str().unwrap_or_default().is_empty(), "{hop}");
+
     stream.set(200);
     let (after, reason) = until(&node, "workflow", "look", "degraded");
     println!("noticed after {after:?}: {reason}");

@@ -98,7 +98,11 @@ pub struct Model {
     abandoned: std::sync::atomic::AtomicU64,
     /// The number of the wiring that comes next.
     next_generation: std::sync::atomic::AtomicU64,
+    measured: RwLock<Measured>,
 }
+
+/// The p99 of each hop (ns) of what is watched, by what it is.
+pub type Measured = BTreeMap<(Kind, String), BTreeMap<String, u64>>;
 
 impl Model {
     /// An empty model.
@@ -113,6 +117,7 @@ impl Model {
             drain_report: RwLock::default(),
             abandoned: std::sync::atomic::AtomicU64::new(0),
             next_generation: std::sync::atomic::AtomicU64::new(1),
+            measured: RwLock::default(),
         }
     }
 
@@ -171,6 +176,17 @@ impl Model {
         self.degraded.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
+    /// Says what the hops of granted requests take.
+    pub fn set_measured(&self, measured: Measured) {
+        *self.measured.write().unwrap_or_else(PoisonError::into_inner) = measured;
+    }
+
+    /// What the hops of one of them take.
+    fn measured(&self, kind: Kind, name: &str) -> Figure {
+        let measured = self.measured.read().unwrap_or_else(PoisonError::into_inner);
+        Figure::Counts(measured.get(&(kind, name.to_owned())).cloned().unwrap_or_default())
+    }
+
     /// Says what a drain came to.
     pub fn set_drain_report(&self, report: &str) {
         *self.drain_report.write().unwrap_or_else(PoisonError::into_inner) = report.to_owned();
@@ -217,11 +233,13 @@ impl Model {
             Kind::Topic => picture.topics.get(name).map(|view| {
                 let mut figures = topic(view);
                 granted(&mut figures, picture.grants.topics.get(name));
+                figures.insert("MeasuredP99Ns", self.measured(kind, name));
                 figures
             }),
             Kind::Workflow => picture.workflows.get(name).map(|view| {
                 let mut figures = view.figures();
                 granted(&mut figures, picture.grants.workflows.get(name));
+                figures.insert("MeasuredP99Ns", self.measured(kind, name));
                 figures
             }),
             _ => None,

@@ -128,6 +128,11 @@ impl Judge {
         self.violated.is_some()
     }
 
+    /// What each hop took over its window: the p99 (ns), none where nothing came through.
+    pub fn measured(&self) -> impl Iterator<Item = Option<u64>> {
+        self.hops.iter().map(|hop| Some(hop.sum()).filter(|sum| sum.events > 0).map(|sum| sum.p99_ns))
+    }
+
     /// Looks at a grant. `readings`: of its hops; `whole`: of its events from their arrival to their end, where they
     /// can be told from others.
     pub fn look(

@@ -151,6 +151,9 @@ fn holds_grow_where_it_comes_and_goes_and_are_short_again_after_a_minute() {
     scene.now += Duration::from_secs(61);
     assert!(matches!(scene.look(100, 100), Some(Change::Violated(_))));
     assert_eq!(scene.until_kept(100).as_secs(), 3);
+    // What was measured is that of the window.
+    assert_eq!(scene.look(100, 0), None);
+    assert_eq!(scene.judge.measured().collect::<Vec<_>>(), [Some(50_000), Some(1_000_000)]);
     // Silence is no violation either.
     assert!(matches!(scene.look(100, 100), Some(Change::Violated(_))));
     scene.until_kept(0);

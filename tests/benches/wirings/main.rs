@@ -50,7 +50,7 @@ fn main() {
     let function = cases::function_file(setup.folder());
     let node = setup.start();
     let calibrated = node.ctl_json(["calibrate", "--time", &options.calibrate]);
-    say(&format!("{}", calibrated["calibration"].as_str().unwrap_or_default()));
+    say(calibrated["calibration"].as_str().unwrap_or_default());
     for key in
         ["wake real-time quiet", "wake real-time loaded", "wake ordinary quiet", "wake ordinary loaded"]
     {

@@ -5,9 +5,10 @@ use tempos_control::{Kind, names};
 
 use crate::client::Client;
 use crate::exit::{DEGRADED, Failing, NO_INPUT};
+use crate::figures::time;
 use crate::object::Object;
 use crate::output::{Mark, Output, tame};
-use crate::table::{self, text};
+use crate::table::{self, figure, text};
 
 /// `explain`; a name that both have means the topic and the workflow.
 pub async fn explain(client: &Client, output: &mut Output, name: &str) -> Result<u8, Failing> {
@@ -37,9 +38,13 @@ pub async fn explain(client: &Client, output: &mut Output, name: &str) -> Result
 }
 
 fn json_of(kind: Kind, object: &Object) -> Json {
+    let measured = object.counts("MeasuredP99Ns");
     let hops = object.rows("Grant").into_iter();
     let hops: Json = hops
-        .map(|(hop, asked, granted, why)| json!({ "hop": hop, "asked": asked, "granted": granted, "why": why }))
+        .map(|(hop, asked, granted, why)| {
+            let now = measured.get(&hop);
+            json!({ "hop": hop, "asked": asked, "granted": granted, "p99_now_ns": now, "why": why })
+        })
         .collect();
     json!({
         "kind": kind.word(),
@@ -67,11 +72,15 @@ fn one(output: &mut Output, kind: Kind, object: &Object) -> Result<(), Failing> 
         output.line(&output.paint(Mark::Poor, &format!("now: {}", tame(object.text("Reason")))))?;
     }
     output.line("")?;
+    let measured = object.counts("MeasuredP99Ns");
     let rows: Vec<_> = object
         .rows("Grant")
         .into_iter()
-        .map(|(hop, asked, granted, why)| vec![text(hop), text(asked), text(granted), text(why)])
+        .map(|(hop, asked, granted, why)| {
+            let now = time(measured.get(&hop).copied().unwrap_or(0));
+            vec![text(hop), text(asked), text(granted), figure(now), text(why)]
+        })
         .collect();
-    table::print(output, &["HOP", "ASKED", "GRANTED", "WHY"], &rows)?;
+    table::print(output, &["HOP", "ASKED", "GRANTED", "P99 NOW", "WHY"], &rows)?;
     Ok(())
 }
