@@ -247,7 +247,7 @@ fn what_a_hook_changes_is_listed_and_ends_with_the_node() {
     let level =
         |scene: &Scene| scene.node.ctl_json(["topics"])[0]["Level"].as_str().unwrap_or_default().to_owned();
     let broken = scene.node.plugin_folder().join("libbroken.so");
-    let mut hooked = |scene: &Scene| {
+    let hooked = |scene: &Scene| {
         let _ = fs::remove_file(&broken);
         eventually("the plugin to be gone", || {
             (!scene.node.ctl_json(["plugins"]).to_string().contains("libbroken")).then_some(())
