@@ -58,6 +58,8 @@ impl Reader<'_> {
             }
             Ok(())
         });
+        // Lua's tables have no order: the same script would be another wiring each time.
+        matches.sort_by(|a: &(String, _), b| a.0.cmp(&b.0));
         match (walked, sound, qos) {
             (Ok(()), true, Some(qos)) if !matches.is_empty() => Some(LevelRule { matches, qos }),
             (Err(_), ..) => None,

@@ -184,3 +184,17 @@ fn an_empty_text_declares_nothing() {
     assert_eq!(good(""), []);
     assert_eq!(good("\u{feff}#!/usr/bin/lua\n-- nothing\n"), []);
 }
+
+#[test]
+fn the_same_script_is_the_same_wiring_each_time() {
+    let lua = "tempos.qos 'mid' { rank = 9, queue = { policy = 'drr', quantum = 1, other = 2, third = 3 } }\n\
+               tempos.topic 'a' { rules = { { match = { a = 'x', b = 'y', c = 'z', d = 'u', e = 'v', f = 'w' },\n\
+               qos = 'strict' } }, ingress = { tempos.udp { bind = 'x', a = 1, b = 2, c = 3, d = 4 } } }\n\
+               tempos.workflow 'w' { from = 'a', to = { x = 'a', y = 'a', z = 'a' },\n\
+               call = { method = 'wasm', file = '/w.wasm', a = 1, b = 2, c = 3 } }";
+    let first = good(lua);
+    // Each run has tables with another seed.
+    for _ in 0..20 {
+        assert_eq!(good(lua), first);
+    }
+}

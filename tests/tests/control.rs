@@ -80,6 +80,10 @@ fn a_stranger_may_look_but_gives_no_orders() {
     for (method, arguments) in [
         ("Apply", &["s", script.as_str()][..]),
         ("ApplyText", &["ss", "stranger", ""]),
+        ("ApplyWith", &["sa{sv}", script.as_str(), "0"]),
+        ("ApplyTextWith", &["ssa{sv}", "stranger", "", "1", "until-restart", "b", "true"]),
+        ("Rollback", &["ta{sv}", "1", "0"]),
+        ("Confirm", &["t", "0"]),
         ("Reload", &[]),
         ("Drain", &["u", "1000"]),
         ("Publish", &["sa{sv}ay", "good", "0", "3", "1", "2", "3"]),
@@ -89,7 +93,12 @@ fn a_stranger_may_look_but_gives_no_orders() {
     ] {
         let said = refusal(&as_nobody(&[&["call", BUS_NAME, ROOT, NODE, method], arguments].concat()));
         assert!(said.contains("user 65534 may not call") && said.contains(method), "{method}: {said}");
+        // The node keeps account of who was turned away, from where.
+        node.wait_for_log(&format!(", socket: {method}: refused: user 65534 may not call"));
     }
+    assert!(node.log().contains("access: user 65534, process "), "{}", node.log());
+    let listed = as_nobody(&["call", BUS_NAME, ROOT, NODE, "Generations"]);
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
     assert_eq!(node.generation(), before);
     // The same through the tool, with the exit code of sysexits.h for it.
     let tool = Command::new("setpriv")

@@ -238,6 +238,49 @@ fn hooks_come_back_with_their_wiring() {
 }
 
 #[test]
+fn what_a_hook_changes_is_listed_and_ends_with_the_node() {
+    let mut scene = Scene::new("");
+    let hook = "tempos.on(\"plugin-failed\", function(e) tempos.change(\"topic\", \"first\", { qos = \"strict\" }) end)\n";
+    let lua = topic(scene.node.folder(), "first", "best-effort") + hook;
+    let script = scene.node.write_script("given.lua", &lua).display().to_string();
+    scene.says(&["apply", &script], 0);
+    let level =
+        |scene: &Scene| scene.node.ctl_json(["topics"])[0]["Level"].as_str().unwrap_or_default().to_owned();
+    let broken = scene.node.plugin_folder().join("libbroken.so");
+    let hooked = |scene: &Scene| {
+        let _ = fs::remove_file(&broken);
+        eventually("the plugin to be gone", || {
+            (!scene.node.ctl_json(["plugins"]).to_string().contains("libbroken")).then_some(())
+        });
+        fs::write(&broken, b"this is no plugin").expect("a file");
+        eventually("the hook's change", || (level(scene) == "strict").then_some(()));
+    };
+    hooked(&scene);
+    let all = scene.generations();
+    let last = all.last().expect("a generation");
+    assert_eq!((last["door"].as_str(), last["can_return"].as_bool()), (Some("hook"), Some(false)), "{last}");
+    let number = last["number"].to_string();
+    let said = scene.says(&["rollback", &number], 66);
+    assert!(said.contains("a hook made it"), "{said}");
+    scene.says(&["rollback"], 0);
+    assert_eq!(level(&scene), "best-effort", "what the hook changed is undone");
+    hooked(&scene);
+    scene.node.end(libc::SIGTERM);
+    fs::remove_file(scene.node.plugin_folder().join("libbroken.so")).expect("it may go");
+    scene.restart();
+    assert_eq!(level(&scene), "best-effort", "a hook's change does not outlive a restart");
+    hooked(&scene);
+    // Given by call it does, although nothing changes with it.
+    let strict = lua.replace("best-effort", "strict");
+    let script = scene.node.write_script("given.lua", &strict).display().to_string();
+    assert!(scene.says(&["apply", &script], 0).contains("nothing changed"));
+    scene.node.end(libc::SIGTERM);
+    fs::remove_file(scene.node.plugin_folder().join("libbroken.so")).expect("it may go");
+    scene.restart();
+    assert_eq!(level(&scene), "strict");
+}
+
+#[test]
 fn a_wiring_on_probe_stays_where_nothing_fails_or_it_is_confirmed() {
     let mut scene = Scene::new("");
     let said = scene.says(&["apply", &scene.script(&["second"]), "--probe", "300ms"], 0);

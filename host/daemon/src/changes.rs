@@ -125,6 +125,13 @@ impl HostNode {
         Ok(report)
     }
 
+    /// Whether a wiring that the engine does not tell from the one in force is that generation: it has its hooks, and
+    /// has not become so by a hook, whose changes are not kept.
+    fn is_known(&self, number: u64, body: &Body) -> bool {
+        let standing = self.standing();
+        standing.body.hooks == body.hooks && standing.generations.has_body(number)
+    }
+
     /// The number of the newest generation, where that is this wiring, read from the scripts.
     fn is_newest(&self, body: &Body) -> Option<u64> {
         let mut standing = self.standing();
@@ -225,9 +232,8 @@ impl HostNode {
         let Reply::Report(mut report) = self.engine.carry_out(order)? else {
             return Err(Refusal::new(RefusalKind::System, "the engine gave no report"));
         };
-        let has_other_hooks = self.standing().body.hooks != ready.body.hooks;
         let mut number = self.engine.generation();
-        if number == before && (has_other_hooks || before == 0) {
+        if number == before && !self.is_known(before, &ready.body) {
             number = self.engine.count_generation();
         }
         if number == before {

@@ -1,6 +1,7 @@
 //! From what is wanted to be in force to what the engine is told: scripts are run, generations are read, parts are
 //! put into the whole.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use tempos_abi::host::LogLevel;
@@ -138,20 +139,24 @@ impl HostNode {
 
 /// The commands of a whole wiring after some more of them. `levels`: those that are there without any command.
 fn merged(before: &[Command], more: &[Command], levels: &[String]) -> Vec<Command> {
-    let mut all = before.to_vec();
+    let mut all: Vec<Option<Command>> = before.iter().cloned().map(Some).collect();
+    let mut places: HashMap<_, usize> =
+        before.iter().enumerate().filter_map(|(at, command)| Some((object(command)?, at))).collect();
     for command in more {
-        let object = object(command);
-        all.retain(|known| self::object(known) != object);
         let is_kept = match command {
             Command::RemoveLevel(name) => levels.contains(name),
             Command::RemoveTopic(_) | Command::RemoveWorkflow(_) => false,
             _ => true,
         };
-        if is_kept {
-            all.push(command.clone());
+        let kept = is_kept.then(|| command.clone());
+        let Some(object) = object(command) else { continue };
+        let at = *places.entry(object).or_insert(all.len());
+        match all.get_mut(at) {
+            Some(place) => *place = kept,
+            None => all.push(kept),
         }
     }
-    all
+    all.into_iter().flatten().collect()
 }
 
 /// What a command speaks of.
@@ -186,7 +191,7 @@ mod tests {
         let levels = [String::from("control")];
         let before = [topic("a", 1), topic("b", 1), level("a")];
         let after = merged(&before, &[topic("a", 2), Command::RemoveTopic("b".into())], &levels);
-        assert_eq!(after, [level("a"), topic("a", 2)]);
+        assert_eq!(after, [topic("a", 2), level("a")]);
         // A level of the node file is there again in the next whole wiring unless that takes it out.
         let gone = [Command::RemoveLevel("control".into()), Command::RemoveLevel("a".into())];
         let after = merged(&[level("control"), level("a")], &gone, &levels);

@@ -87,6 +87,11 @@ impl Generations {
             .map(|entry| (&entry.head, entry.keeping))
     }
 
+    /// Whether its wiring can be read.
+    pub fn has_body(&self, number: u64) -> bool {
+        self.entries.iter().any(|entry| entry.head.number == number && entry.has_body)
+    }
+
     /// The one before this that can be rolled back to.
     pub fn before(&self, number: u64) -> Option<u64> {
         let can = |entry: &&Entry| entry.has_body && entry.keeping != Keeping::RolledBack;
@@ -209,15 +214,14 @@ impl Generations {
         for (is_kept, most) in [(true, KEPT_MAX), (false, UNKEPT_MAX)] {
             let of_kind = |entry: &&Entry| (entry.keeping == Keeping::Kept) == is_kept;
             let count = self.entries.iter().filter(of_kind).count();
-            let gone: Vec<u64> = self
-                .entries
-                .iter()
-                .filter(of_kind)
-                .filter(|entry| entry.keeping != Keeping::OnProbe)
-                .map(|entry| entry.head.number)
-                .take(count.saturating_sub(most))
-                .collect();
-            for number in gone {
+            let of_kind = self.entries.iter().filter(of_kind);
+            let may_go = of_kind.filter(|entry| entry.keeping != Keeping::OnProbe);
+            let mut may_go: Vec<(bool, u64)> =
+                may_go.map(|entry| (entry.has_body, entry.head.number)).collect();
+            // Those first that nobody can go back to: hooks may make many of them.
+            may_go.sort_unstable();
+            let gone = may_go.into_iter().map(|(_, number)| number).take(count.saturating_sub(most));
+            for number in gone.collect::<Vec<_>>() {
                 if let Some(folder) = if is_kept { &self.kept } else { &self.passing } {
                     folder.remove(number);
                 }
@@ -341,6 +345,18 @@ mod tests {
         assert_eq!(scene.files("run").len(), UNKEPT_MAX);
         let (all, _) = scene.open();
         assert_eq!((all.entries.len(), all.newest().map(|head| head.number)), (KEPT_MAX, Some(198)));
+    }
+
+    #[test]
+    fn changes_by_hooks_push_out_nothing_that_one_can_go_back_to() {
+        let scene = scene();
+        let (mut all, _) = scene.open();
+        all.add(head(1), Some(&body("a")), Keeping::UntilRestart).unwrap();
+        for number in 2..100 {
+            all.add(head(number), None, Keeping::UntilRestart).unwrap();
+        }
+        assert_eq!(all.read(1), Ok(body("a")));
+        assert_eq!((all.entries.len(), all.before(99)), (UNKEPT_MAX, Some(1)));
     }
 
     #[test]
