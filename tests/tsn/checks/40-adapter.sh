@@ -29,13 +29,15 @@ if grep -q 'class 0 ██████*.*· priority 7' /node/shown && grep -q '
 
 through adapter
 both adapter adapter
+tsn-phases draw --svg /out/node-phases.svg --title "Events of one node behind its own gates (taprio in software, $(uname -r))" \
+    "strict, priority 7:/tmp/adapter-strict:$STRICT" "best effort, priority 0:/tmp/adapter-best-effort:$BEST_EFFORT"
 # Three best-effort floods beside it: neither late, nor otherwise spread.
 for flood in 1 2 3; do
     $A tsn-phases send --to 10.9.0.2:900$flood --priority 0 --count 4000 --period-ns 250000 --bytes 1400 >/dev/null &
 done
 through floods
 check adapter-floods-strict 0 judge floods strict $STRICT
-check adapter-floods-leave-it 0 tsn-phases compare --phases /tmp/floods-strict --with /tmp/adapter-strict --most-permille 40 --label 'strict with and without floods'
+check adapter-floods-leave-it 0 tsn-phases compare --phases /tmp/floods-strict --with /tmp/adapter-strict --most-permille 80 --label 'strict with and without floods'
 
 channels "schedule = '/node/mutant.toml'" "schedule = '/node/mutant.toml'"
 ctl apply /node/wiring
