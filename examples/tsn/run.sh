@@ -51,10 +51,12 @@ else
     plugins=$folder/plugins
     mkdir "$plugins"
     for plugin in adapter_udp adapter_unix adapter_tsn queue_fifo queue_priority; do
-        install -m 0644 "$PROGRAMS/libtempos_$plugin.so" "$plugins/"
+        cp "$PROGRAMS/libtempos_$plugin.so" "$plugins/"
     done
+    # The daemon takes plugins that nobody else may write.
+    chmod 644 "$plugins"/*
 fi
-install -m 0644 "$here/plan.toml" "$folder/"
+cp "$here/plan.toml" "$folder/"
 echo '[node]' >"$folder/node.toml"
 export TEMPOS_TSN_FOLDER="$folder"
 
@@ -89,7 +91,8 @@ started="$started $rest"
 ctl() { name=$1; shift; "$PROGRAMS/temposctl" --bus "unix:path=$folder/$name/run/control.sock" "$@"; }
 for node in invoker queue trigger; do
     mkdir -p "$folder/$node/run" "$folder/$node/state" "$folder/$node/wiring"
-    install -m 0644 "$here/$node.lua" "$folder/$node/wiring/10-$node.lua"
+    cp "$here/$node.lua" "$folder/$node/wiring/10-$node.lua"
+    chmod 644 "$folder/$node/wiring/10-$node.lua"
     ip netns exec "tempos-$node" "$PROGRAMS/temposd" --bus none --config "$folder/node.toml" --run "$folder/$node/run" \
         --state "$folder/$node/state" --plugins "$plugins" --wiring "$folder/$node/wiring" 2>"$folder/$node.log" &
     pid=$!

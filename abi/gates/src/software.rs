@@ -13,8 +13,12 @@ use crate::clock::tai_ns;
 use crate::fit::taprio;
 use crate::ladder::Shape;
 
-/// The cycle of the closed schedule, at least; the kernel refuses what is shorter than its shortest frame takes.
-const CLOSED_NS: u64 = 10_000;
+/// The cycle of the closed schedule between two others, at least: short, for the gates are open until it starts, and
+/// long enough for a slow CPU to have time beside the kernel's timer. The kernel refuses what is shorter than its
+/// shortest frame takes.
+const BRIEF_NS: u64 = 50_000;
+/// The cycle of the closed schedule that goes first.
+const FIRST_NS: u64 = 1_000_000;
 /// The last closed entry ends, and another begins, so long before the base time.
 const LAST_NS: u64 = 1_000;
 /// What the kernel takes for a speed that it does not know.
@@ -30,7 +34,7 @@ const TRIES_MAX: u32 = 3;
 /// # Errors
 /// What the kernel says.
 pub fn reopen(link: &Link, schedule: &Schedule, shape: &Shape) -> Result<(), Refusal> {
-    let cycle_ns = closed_cycle_ns(link);
+    let cycle_ns = closed_cycle_ns(link, BRIEF_NS);
     for further in 0..TRIES_MAX {
         let base_ns = next_start(schedule, tai_ns() + (AHEAD_NS << further));
         let asked = taprio(&Schedule { base_ns, ..schedule.clone() }, shape.mode, shape.sizes);
@@ -46,7 +50,7 @@ pub fn reopen(link: &Link, schedule: &Schedule, shape: &Shape) -> Result<(), Ref
 
 /// The same with all gates closed.
 pub fn shut(link: &Link, asked: Taprio) -> Taprio {
-    closed(asked, 0, closed_cycle_ns(link))
+    closed(asked, 0, closed_cycle_ns(link, FIRST_NS))
 }
 
 fn closed(asked: Taprio, before_ns: u64, cycle_ns: u32) -> Taprio {
@@ -60,9 +64,9 @@ fn closed(asked: Taprio, before_ns: u64, cycle_ns: u32) -> Taprio {
     Taprio { schedule, ..asked }
 }
 
-fn closed_cycle_ns(link: &Link) -> u32 {
+fn closed_cycle_ns(link: &Link, least_ns: u64) -> u32 {
     let speed = link.speed_mbit().ok().flatten().unwrap_or(UNKNOWN_MBIT);
-    u32::try_from(CLOSED_NS.max(2 * wire_ns(0, speed))).unwrap_or(u32::MAX)
+    u32::try_from(least_ns.max(2 * wire_ns(0, speed))).unwrap_or(u32::MAX)
 }
 
 /// The first start of a cycle at an instant or later.

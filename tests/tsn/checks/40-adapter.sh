@@ -29,13 +29,15 @@ if grep -q 'class 0 ██████*.*· priority 7' /node/shown && grep -q '
 
 through adapter
 both adapter adapter
+tsn-phases draw --svg /out/node-phases.svg --title "Events of one node behind its own gates (taprio in software, $(uname -r))" \
+    "strict, priority 7:/tmp/adapter-strict:$STRICT" "best effort, priority 0:/tmp/adapter-best-effort:$BEST_EFFORT"
 # Three best-effort floods beside it: neither late, nor otherwise spread.
 for flood in 1 2 3; do
     $A tsn-phases send --to 10.9.0.2:900$flood --priority 0 --count 4000 --period-ns 250000 --bytes 1400 >/dev/null &
 done
 through floods
 check adapter-floods-strict 0 judge floods strict $STRICT
-check adapter-floods-leave-it 0 tsn-phases compare --phases /tmp/floods-strict --with /tmp/adapter-strict --most-permille 40 --label 'strict with and without floods'
+check adapter-floods-leave-it 0 tsn-phases compare --phases /tmp/floods-strict --with /tmp/adapter-strict --most-permille 80 --label 'strict with and without floods'
 
 channels "schedule = '/node/mutant.toml'" "schedule = '/node/mutant.toml'"
 ctl apply /node/wiring
@@ -49,7 +51,8 @@ $A tsn-gates show va >/node/root
 cat /node/root
 if grep -q taprio /node/root; then failed adapter-restores "$(head -n 1 /node/root)"; else ok adapter-restores; fi
 
-# Launch times: 250 us after the window opens, whenever the event came.
+# Launch times: 250 us after the window opens, whenever the event came. A kernel with PREEMPT_RT sends from a thread:
+# one or two frames may come later than 50 us behind it.
 channels "schedule = '/node/a.toml', launch = true, lead = '200us', slot = '250us'" "schedule = '/node/a.toml'"
 node_up adapter-launch-starts
 channel strict
@@ -59,7 +62,7 @@ sleep 0.2
 $A tsn-phases send --to 127.0.0.1:47001 --count 500 --period-ns 1000000 --phase-ns 500000 --bytes 200 --fifo 50
 wait $!
 check adapter-launch-instant 0 tsn-phases judge --phases /tmp/launch-strict --window 250000-300000 --tolerance-ns 0 \
-    --least 500 --label launch-strict
+    --least 500 --outside-most 2 --label launch-strict
 $A tsn-gates show va
 
 channel strict

@@ -74,11 +74,11 @@ flap() {
 }
 heal flap link-returned 300 1 flap
 heal graft child-grafted 490 1 $A tsn-gates etf va 3 50000
-heal deleted gates-lost 490 6 $A tsn-gates delete va
+heal deleted gates-lost 450 6 $A tsn-gates delete va
 
 step() { date -s "@$(($(date +%s) + $1))" >/dev/null; }
-heal back clock-stepped 490 6 step -20
-heal ahead clock-stepped 490 6 step 30
+heal back clock-stepped 450 6 step -20
+heal ahead clock-stepped 450 6 step 30
 node_down
 if grep -q 'warning.*channel "strict": va has no carrier' /node/log &&
     grep -q 'channel "strict": va: its link is back: the gates were set again' /node/log &&
