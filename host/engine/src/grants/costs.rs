@@ -3,7 +3,7 @@
 //! Stated figures stand for what was not measured on this machine. They are on the safe side of what a virtual
 //! machine with two CPUs showed for events of 256 bytes (SPECIFICATION.md), never a promise of their own: every
 //! grant says on which figures it rests. Measured ones are those of a calibration (`calibration`): of each the worst
-//! p99 of those that were taken, quiet or beside load.
+//! p99 of those that were taken of such a thread, quiet or beside load.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,8 +33,8 @@ const METHODS_NS: &[(&str, u64)] =
 /// The figures.
 #[derive(Clone, Debug, Default)]
 pub struct Costs {
-    /// By hop: `channel/udp`, `queue/fifo`, `method/wasm`, `wake/real-time`, `wake/ordinary` (ns).
-    measured: BTreeMap<String, u64>,
+    /// By hop: `channel/udp`, `queue/fifo`, `method/wasm`, `wake` (ns); of threads in real time, and of ordinary ones.
+    measured: [BTreeMap<String, u64>; 2],
     basis: Option<String>,
     /// The versions of the plugins that were measured.
     versions: BTreeMap<String, String>,
@@ -48,18 +48,16 @@ impl Costs {
 
     /// Measured figures where there are, stated ones for the rest. `basis`: when and where they were taken.
     pub fn measured(basis: &str, calibration: &Calibration) -> Self {
-        let mut measured: BTreeMap<String, u64> = BTreeMap::new();
+        let mut measured = [BTreeMap::new(), BTreeMap::new()];
         for cost in &calibration.costs {
             let p99 = cost.ns[1];
             let (key, ns) = match cost.what.split_once('/') {
-                None if cost.real_time => (format!("{}/real-time", cost.what), p99),
-                None => (format!("{}/ordinary", cost.what), p99),
                 Some(("send" | "receive", name)) => (format!("channel/{name}"), p99),
                 Some(("queue", _)) => (cost.what.clone(), p99 + LANE_NS),
-                Some(_) => (cost.what.clone(), p99),
+                _ => (cost.what.clone(), p99),
             };
-            let worst = measured.entry(key).or_default();
-            *worst = (*worst).max(ns);
+            let worst = measured[usize::from(!cost.real_time)].entry(key).or_insert(0);
+            *worst = ns.max(*worst);
         }
         Costs { measured, basis: Some(basis.to_owned()), versions: calibration.plugins.clone() }
     }
@@ -76,7 +74,10 @@ impl Costs {
         if other.is_empty() {
             return costs;
         }
-        costs.measured.retain(|what, _| !what.split_once('/').is_some_and(|(_, name)| other.contains(name)));
+        let is_other = |what: &str| what.split_once('/').is_some_and(|(_, name)| other.contains(name));
+        for measured in &mut costs.measured {
+            measured.retain(|what, _| !is_other(what));
+        }
         let names: Vec<&str> = other.into_iter().collect();
         costs.basis = self.basis.as_ref().map(|basis| {
             format!("{basis}; stated costs for {}, of which another version was measured", names.join(", "))
@@ -89,30 +90,42 @@ impl Costs {
         self.basis.as_deref().unwrap_or("stated costs, not measured on this machine")
     }
 
+    /// Those of a lane.
+    pub fn on(&self, real_time: bool) -> LaneCosts<'_> {
+        LaneCosts { measured: &self.measured[usize::from(!real_time)], real_time }
+    }
+}
+
+/// What hops cost on a lane.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneCosts<'a> {
+    measured: &'a BTreeMap<String, u64>,
+    real_time: bool,
+}
+
+impl LaneCosts<'_> {
     /// CPU time of an event through a channel, one way (ns).
-    pub fn channel_ns(&self, adapter: &str) -> u64 {
+    pub fn channel_ns(self, adapter: &str) -> u64 {
         self.figure("channel", adapter, || stated(CHANNELS_NS, adapter))
     }
 
     /// CPU time of an event in a queue (ns).
-    pub fn queue_ns(&self, policy: &str) -> u64 {
+    pub fn queue_ns(self, policy: &str) -> u64 {
         self.figure("queue", policy, || QUEUE_NS)
     }
 
-    /// CPU time of an invocation beside the function's own (ns).
-    pub fn method_ns(&self, method: &str) -> u64 {
+    /// What an invocation takes beside the function's own body (ns).
+    pub fn method_ns(self, method: &str) -> u64 {
         self.figure("method", method, || stated(METHODS_NS, method))
     }
 
     /// How long a thread takes to wake up (ns), p99.
-    pub fn wake_ns(&self, real_time: bool) -> u64 {
-        match real_time {
-            true => self.figure("wake", "real-time", || WAKE_REAL_TIME_NS),
-            false => self.figure("wake", "ordinary", || WAKE_ORDINARY_NS),
-        }
+    pub fn wake_ns(self) -> u64 {
+        let stated = if self.real_time { WAKE_REAL_TIME_NS } else { WAKE_ORDINARY_NS };
+        self.measured.get("wake").copied().unwrap_or(stated)
     }
 
-    fn figure(&self, what: &str, name: &str, otherwise: impl FnOnce() -> u64) -> u64 {
+    fn figure(self, what: &str, name: &str, otherwise: impl FnOnce() -> u64) -> u64 {
         if self.measured.is_empty() {
             return otherwise();
         }
@@ -154,14 +167,12 @@ mod tests {
     #[test]
     fn what_was_not_measured_is_stated() {
         let costs = Costs::measured("the calibration of today", &calibration());
-        assert_eq!((costs.channel_ns("udp"), costs.channel_ns("unix")), (4_321, 6_000));
-        assert_eq!((costs.channel_ns("mine"), costs.method_ns("mine")), (15_000, 1_000_000));
-        assert_eq!(
-            (costs.wake_ns(true), costs.wake_ns(false)),
-            (40_000, 900_000),
-            "the worst of what was taken"
-        );
-        assert_eq!((costs.queue_ns("fifo"), costs.queue_ns("edf")), (1_800, 2_000));
+        let (strict, other) = (costs.on(true), costs.on(false));
+        assert_eq!((strict.channel_ns("udp"), strict.channel_ns("unix")), (4_321, 6_000));
+        assert_eq!((strict.channel_ns("mine"), strict.method_ns("mine")), (15_000, 1_000_000));
+        assert_eq!((strict.wake_ns(), other.wake_ns()), (40_000, 900_000), "the worst of what was taken");
+        assert_eq!((strict.queue_ns("fifo"), strict.queue_ns("edf")), (1_800, 2_000));
+        assert_eq!((other.channel_ns("udp"), other.queue_ns("fifo")), (4_000, 2_000), "each by its own");
         assert_eq!(costs.basis(), "the calibration of today");
         assert!(Costs::stated().basis().contains("not measured"));
     }
@@ -172,10 +183,11 @@ mod tests {
         let now = |udp: &'static str| {
             move |plugin: &str| Some(if plugin == "udp" { udp } else { "0.1.0" }.to_owned())
         };
-        assert_eq!(costs.of_versions(now("0.1.0")).channel_ns("udp"), 4_321);
+        assert_eq!(costs.of_versions(now("0.1.0")).on(true).channel_ns("udp"), 4_321);
         let other = costs.of_versions(now("0.2.0"));
+        let strict = other.on(true);
         assert_eq!(
-            (other.channel_ns("udp"), other.queue_ns("fifo"), other.wake_ns(true)),
+            (strict.channel_ns("udp"), strict.queue_ns("fifo"), strict.wake_ns()),
             (6_000, 1_800, 40_000)
         );
         assert_eq!(

@@ -6,7 +6,7 @@ use tempos_control::{
     units::show_ns,
 };
 
-use super::costs::FUNCTION_BODY_NS;
+use super::costs::{FUNCTION_BODY_NS, LaneCosts};
 use super::facts::{Facts, LevelFacts};
 use super::load::{Lanes, show_cpu};
 use super::response::Overload;
@@ -52,6 +52,10 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
+    fn costs(&self) -> LaneCosts<'_> {
+        self.facts.costs.on(self.level.is_real_time)
+    }
+
     /// The hops of a road in figures.
     pub fn parts<'w>(&self, road: &[Stage<'w>]) -> Vec<Part<'w>> {
         let mut parts = Vec::new();
@@ -76,10 +80,10 @@ impl View<'_> {
     }
 
     fn ingress<'w>(&self, topic: &'w TopicSpec) -> Part<'w> {
-        let cost = worst(self.facts, topic.ingress.iter());
+        let cost = worst(self.costs(), topic.ingress.iter());
         Part {
             hop: Hop::Ingress(topic),
-            bound_ns: Ok(self.facts.costs.wake_ns(self.level.is_real_time) + cost),
+            bound_ns: Ok(self.costs().wake_ns() + cost),
             best_ns: cost,
             grade: self.grade(topic.ingress.iter()),
         }
@@ -92,18 +96,18 @@ impl View<'_> {
         wakes: bool,
         next: Option<&Stage<'w>>,
     ) -> Part<'w> {
-        let own = self.facts.costs.queue_ns(&self.level.policy);
-        let ingress = if first { worst(self.facts, topic.ingress.iter()) } else { 0 };
+        let own = self.costs().queue_ns(&self.level.policy);
+        let ingress = if first { worst(self.costs(), topic.ingress.iter()) } else { 0 };
         // What the next hop shows for itself is a part of the queue worker's time.
         let after = match next {
             Some(Stage::Egress(topic)) => self.egress_cost(topic),
-            Some(Stage::Function(workflow)) if workflow.call.inline => function_ns(self.facts, workflow),
+            Some(Stage::Function(workflow)) if workflow.call.inline => function_ns(self.costs(), workflow),
             _ => 0,
         };
         let whole = own + ingress + after;
         let bound_ns = self.lanes.queue(&self.level.name).map(|ns| {
             let ns = if self.rate_is_known { ns } else { ns.saturating_add(whole) };
-            let wake = if wakes { self.facts.costs.wake_ns(self.level.is_real_time) } else { 0 };
+            let wake = if wakes { self.costs().wake_ns() } else { 0 };
             (ns.max(whole) - ingress - after).saturating_add(wake)
         });
         let grade = match (self.level.is_real_time, self.lanes.stranger(self.facts, self.level)) {
@@ -115,12 +119,12 @@ impl View<'_> {
     }
 
     fn function<'w>(&self, workflow: &'w WorkflowSpec) -> Part<'w> {
-        let cost = function_ns(self.facts, workflow);
+        let cost = function_ns(self.costs(), workflow);
         let bound_ns = match workflow.call.inline {
             true => Ok(cost),
             false => self.lanes.functions(&self.level.name).map(|ns| {
                 let ns = if self.rate_is_known { ns.max(cost) } else { ns.saturating_add(cost) };
-                ns.saturating_add(self.facts.costs.wake_ns(self.level.is_real_time))
+                ns.saturating_add(self.costs().wake_ns())
             }),
         };
         let grade = match (self.level.is_real_time, workflow.call.deadline_ns) {
@@ -128,7 +132,7 @@ impl View<'_> {
             (true, None) => Grade::Prioritised,
             (true, Some(_)) => Grade::Guaranteed,
         };
-        let best_ns = self.facts.costs.method_ns(&workflow.call.method);
+        let best_ns = self.costs().method_ns(&workflow.call.method);
         Part { hop: Hop::Function(workflow), bound_ns, best_ns, grade }
     }
 
@@ -143,7 +147,7 @@ impl View<'_> {
     }
 
     fn egress_cost(&self, topic: &TopicSpec) -> u64 {
-        topic.egress.iter().map(|group| worst(self.facts, group.members.iter())).sum()
+        topic.egress.iter().map(|group| worst(self.costs(), group.members.iter())).sum()
     }
 
     fn grade<'c>(&self, channels: impl Iterator<Item = &'c ChannelSpec>) -> Grade {
@@ -152,8 +156,8 @@ impl View<'_> {
 
     /// Why a hop gives what it gives, one sentence without its end.
     pub fn why(&self, part: &Part<'_>) -> String {
-        let (costs, level) = (&self.facts.costs, self.level);
-        let wake = || show_ns(costs.wake_ns(level.is_real_time));
+        let (costs, level) = (self.costs(), self.level);
+        let wake = || show_ns(costs.wake_ns());
         match part.hop {
             Hop::Ingress(topic) => format!(
                 "{} to read it, and at most {} until the queue worker runs as {}; {}",

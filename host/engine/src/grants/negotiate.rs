@@ -276,7 +276,7 @@ fn load(facts: &Facts, wiring: &Wiring, unit: &Unit<'_>, level: &LevelFacts) -> 
         topic: unit.topic.name.clone(),
         level: level.name.clone(),
         rate: unit.rate.unwrap_or(Rate { per_hour: 1 }),
-        work: work_of(facts, wiring, unit.topic, &level.policy),
+        work: work_of(facts.costs.on(level.is_real_time), wiring, unit.topic, &level.policy),
     }
 }
 

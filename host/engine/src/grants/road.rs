@@ -4,8 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use tempos_control::{ChannelSpec, Rate, TopicSpec, WorkflowSpec};
 
-use super::costs::FUNCTION_BODY_NS;
-use super::facts::Facts;
+use super::costs::{FUNCTION_BODY_NS, LaneCosts};
 use crate::wiring::Wiring;
 
 /// The most hops of one road, and the most places that one event comes to.
@@ -78,19 +77,19 @@ pub struct Work {
 }
 
 /// The work that an event of a topic is for its lane: every topic and function that it comes to.
-pub fn work_of(facts: &Facts, wiring: &Wiring, topic: &TopicSpec, policy: &str) -> Work {
+pub fn work_of(costs: LaneCosts<'_>, wiring: &Wiring, topic: &TopicSpec, policy: &str) -> Work {
     let mut work = Work::default();
     let mut next = VecDeque::from([(topic, true)]);
     while let Some((topic, first)) = next.pop_front() {
-        let mut here = facts.costs.queue_ns(policy);
+        let mut here = costs.queue_ns(policy);
         if first {
-            here += worst(facts, topic.ingress.iter());
+            here += worst(costs, topic.ingress.iter());
         }
         for group in &topic.egress {
-            here += worst(facts, group.members.iter());
+            here += worst(costs, group.members.iter());
         }
         for workflow in wiring.workflows.values().filter(|workflow| workflow.from == topic.name) {
-            let cost = function_ns(facts, workflow);
+            let cost = function_ns(costs, workflow);
             if workflow.call.inline {
                 here += cost;
             } else {
@@ -108,12 +107,12 @@ pub fn work_of(facts: &Facts, wiring: &Wiring, topic: &TopicSpec, policy: &str) 
 }
 
 /// CPU time of the dearest of these channels for one event (ns).
-pub fn worst<'a>(facts: &Facts, channels: impl Iterator<Item = &'a ChannelSpec>) -> u64 {
-    channels.map(|channel| facts.costs.channel_ns(&channel.adapter)).max().unwrap_or(0)
+pub fn worst<'a>(costs: LaneCosts<'_>, channels: impl Iterator<Item = &'a ChannelSpec>) -> u64 {
+    channels.map(|channel| costs.channel_ns(&channel.adapter)).max().unwrap_or(0)
 }
 
 /// What an invocation takes (ns): the method, and the function's own deadline or what is stated for it.
-pub fn function_ns(facts: &Facts, workflow: &WorkflowSpec) -> u64 {
+pub fn function_ns(costs: LaneCosts<'_>, workflow: &WorkflowSpec) -> u64 {
     let body = workflow.call.deadline_ns.unwrap_or(FUNCTION_BODY_NS);
-    facts.costs.method_ns(&workflow.call.method).saturating_add(body)
+    costs.method_ns(&workflow.call.method).saturating_add(body)
 }
