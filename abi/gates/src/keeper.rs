@@ -56,7 +56,7 @@ impl Keeper {
             monitor,
             clock,
             dog: None,
-            barked: false,
+            barked: None,
             changed: false,
             repairs: 0,
             since: Instant::now(),
@@ -95,8 +95,8 @@ struct Eyes {
     monitor: LinkMonitor,
     clock: ClockWatch,
     dog: Option<(Watchdog, crate::ladder::Shape)>,
-    /// The gates were silent, were set again, and nothing has been heard of them since.
-    barked: bool,
+    /// When gates were silent and were set again.
+    barked: Option<Instant>,
     /// Disciplines changed and have not been looked at.
     changed: bool,
     repairs: u32,
@@ -209,8 +209,10 @@ impl Eyes {
         if silent.is_empty() {
             return;
         }
-        standing.silent(&silent, self.barked);
-        self.barked = !self.barked;
+        // Where that did not help they are set from nothing.
+        let again = self.barked.is_some_and(|at| now.saturating_duration_since(at) < BUSY);
+        standing.silent(&silent, again);
+        self.barked = (!again).then_some(now);
         dog.forgive(now);
     }
 

@@ -99,20 +99,25 @@ pub fn join(interface: &str, want: Want) -> Result<Gates, String> {
             if keepers.len() >= KEEPERS_MAX {
                 return Err(format!("the gates of {KEEPERS_MAX} interfaces are kept already"));
             }
-            let keeper = first(link, member)?;
+            let keeper = first(link, member, want.patient)?;
             keepers.push(Kept { key, keeper, next_id: 1 });
         }
     }
     Ok(Gates { key, id })
 }
 
-fn first(link: Link, member: Member) -> Result<Keeper, String> {
+fn first(link: Link, member: Member, patient: bool) -> Result<Keeper, String> {
     let system = |what: &str, error: std::io::Error| format!("{what}: {error}");
     let owner = Owner::take(link.index).map_err(|error| system("the interface cannot be taken", error))?;
     let mut standing = Standing::new(link, owner, member.schedule.clone());
     standing.members.push(member);
     if standing.owner.is_some() {
         standing.set()?;
+    } else if !standing.adopt() && !patient {
+        return Err(format!(
+            "another node, or an older copy of this plugin, rules the gates of {}, and its schedule is another one",
+            standing.link.name
+        ));
     }
     Keeper::start(standing).map_err(|error| system("the gates cannot be watched", error))
 }

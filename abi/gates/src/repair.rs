@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tempos_qdisc::{Link, Options, Saved, TAPRIO_HANDLE, read, restore, save};
+use tempos_qdisc::{Link, Options, Saved, TAPRIO_HANDLE, read, read_all, restore, save};
 use tempos_tsn::{Schedule, show_duration};
 
-use crate::fit::same_gates;
+use crate::fit::{same_gates, taprio};
 use crate::ladder::{Launching, Shape, asked, children, climb, mode_word, queue_of, rearm, shape};
 use crate::news::{Incident, News};
 use crate::owner::Owner;
@@ -112,6 +112,35 @@ impl Standing {
                 Err(refused.join("; "))
             }
         }
+    }
+
+    /// Goes by what another holder of the interface has set, until that one ends. `false`: those are other gates.
+    pub fn adopt(&mut self) -> bool {
+        let found = read(&self.link).ok().flatten();
+        let Some((root, Options::Taprio(has))) = found.map(|root| (root.handle, root.options)) else {
+            return false;
+        };
+        if !same_gates(&taprio(&self.schedule, has.mode, false), &has) {
+            return false;
+        }
+        let etfs = read_all(&self.link).unwrap_or_default();
+        let launch = (0..self.schedule.class_count() as u8).filter_map(|class| {
+            let parent = queue_of(root, class);
+            let etf = etfs.iter().find(|qdisc| qdisc.parent == parent && qdisc.kind == "etf")?;
+            match &etf.options {
+                Options::Etf(etf) if etf.offload => Some((class, 0)),
+                Options::Etf(etf) => Some((class, etf.delta_ns)),
+                _ => None,
+            }
+        });
+        self.shape = Some(Shape {
+            mode: has.mode,
+            root,
+            sizes: !has.max_sdu.is_empty(),
+            launch: launch.collect(),
+            refused: Vec::new(),
+        });
+        true
     }
 
     /// The gates again, in the way that was obtained, on nothing.
@@ -268,6 +297,10 @@ impl Standing {
 
     /// Sets the gates again, from nothing where `anew`, and tells.
     fn mend(&mut self, incident: Incident, anew: bool, what: &str) {
+        if self.owner.is_none() {
+            // Whoever holds the interface does it.
+            return;
+        }
         let done = match (&self.shape, anew) {
             (Some(shape), false) => rearm(&self.link, &self.schedule, shape)
                 .map_err(|refusal| refusal.to_string())
@@ -316,7 +349,11 @@ impl Standing {
         let Some(shape) = &self.shape else {
             return match &self.trouble {
                 Some(trouble) => trouble.clone(),
-                None => String::from("the gates are those of an older copy of this plugin until it ends"),
+                None => format!(
+                    "mode none for now: another node, or an older copy of this plugin, rules the gates of {}, and this \
+                     one's follow when that ends",
+                    self.link.name
+                ),
             };
         };
         let launch = if shape.launch.iter().any(|(launching, _)| *launching == class) {

@@ -1,7 +1,7 @@
 # The real daemon with the loaded adapter: its gates, its classes, its launch times, what it puts back.
 # checks: adapter-starts adapter-mode adapter-refusals adapter-gates adapter-shows
 # checks: adapter-strict adapter-best-effort adapter-floods-strict adapter-floods-leave-it
-# checks: adapter-mutant-is-seen adapter-mutant-leaves-best-effort adapter-restores
+# checks: adapter-second-node adapter-second-node-harmless adapter-mutant-is-seen adapter-mutant-leaves-best-effort adapter-restores
 # checks: adapter-launch-starts adapter-launch-instant
 . /t/node.sh
 net_up
@@ -38,6 +38,24 @@ done
 through floods
 check adapter-floods-strict 0 judge floods strict $STRICT
 check adapter-floods-leave-it 0 tsn-phases compare --phases /tmp/floods-strict --with /tmp/adapter-strict --most-permille 80 --label 'strict with and without floods'
+
+# A second node does not take the interface from the first.
+mkdir -p /second/run /second/state /second/wiring
+sed "s/4700/4800/; s#schedule = '/node/a.toml'#schedule = '/node/mutant.toml', on_unmet = 'refuse'#" /node/wiring/10-gated.lua \
+    >/second/wiring/10-gated.lua
+$A temposd --bus none --config /node/node.toml --run /second/run --state /second/state --plugins /plugins \
+    --wiring /second/wiring >/second/log 2>&1 &
+second=$!
+sleep 4
+kill -TERM $second
+wait $second
+if grep -q 'rules the gates of va, and its schedule is another one' /second/log; then
+    ok adapter-second-node
+else
+    failed adapter-second-node "$(tail -n 3 /second/log)"
+fi
+$A tsn-gates show va | head -n 1 >/node/root
+if grep -q 'map: \[1, 1, 1, 1, 1, 1, 1, 0,' /node/root; then ok adapter-second-node-harmless; else failed adapter-second-node-harmless "$(cat /node/root)"; fi
 
 channels "schedule = '/node/mutant.toml'" "schedule = '/node/mutant.toml'"
 ctl apply /node/wiring
