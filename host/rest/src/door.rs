@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempos_control::{Mistake, Node, Origin};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -172,7 +173,9 @@ impl Door {
             tasks.spawn(unix::listen(service.clone(), listener));
         }
         if let Some(listen) = config.tcp.listen {
-            tasks.spawn(tcp::keep(service, listen, tls, config.amiss));
+            // Once the door is open it can be come in at, where the address can be had at all.
+            let first = TcpListener::bind(listen).await;
+            tasks.spawn(tcp::keep(service, listen, first, tls, config.amiss));
         }
         Ok(Door { tasks, socket: config.socket })
     }

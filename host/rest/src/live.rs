@@ -135,6 +135,9 @@ fn said(notice: &Notice) -> Option<(&'static str, Value)> {
         Notice::FunctionFailed { workflow, event_id, error } => {
             ("FunctionFailed", json!({"Workflow": workflow, "EventId": event_id.to_string(), "Error": error}))
         }
+        Notice::ClockChanged { clock, granted, reason } => {
+            ("ClockChanged", json!({"Clock": clock, "Granted": granted, "Reason": reason}))
+        }
         Notice::ObjectsChanged => ("ObjectsChanged", json!({})),
         Notice::StateChanged { kind, name } => ("StateChanged", json!({"Kind": kind.word(), "Name": name})),
         // A notice that this door has no word for.

@@ -37,6 +37,12 @@ const NODE: &[Field] = &[
     ("LockedKiB", Count),
     ("AbandonedThreads", Count),
     ("DrainReport", Text),
+    ("Calibration", Text),
+    ("Calibrating", Text),
+    ("CalibrationPercent", Count),
+    ("CalibrationFailure", Text),
+    ("CalibrationLeftOut", Texts),
+    ("CostsNs", Latency),
 ];
 
 const LEVEL: &[Field] = &[
@@ -94,6 +100,7 @@ const CHANNEL: &[Field] = &[
     ("Connections", Count),
     ("Refused", Count),
     ("Capped", Count),
+    ("Incidents", Counts),
 ];
 
 const TOPIC: &[Field] = &[

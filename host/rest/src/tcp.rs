@@ -17,9 +17,17 @@ use crate::serve::{Service, serve};
 
 /// Listens at an address for as long as it is polled. Where that cannot be had it says so, and tries again: events
 /// matter more than this door.
-pub async fn keep(service: Arc<Service>, listen: SocketAddr, tls: Option<TlsAcceptor>, amiss: Told) {
+/// `first` is what the first attempt came to.
+pub async fn keep(
+    service: Arc<Service>,
+    listen: SocketAddr,
+    first: std::io::Result<TcpListener>,
+    tls: Option<TlsAcceptor>,
+    amiss: Told,
+) {
+    let mut attempt = first;
     loop {
-        match TcpListener::bind(listen).await {
+        match attempt {
             Ok(listener) => {
                 amiss(None);
                 take(&service, &listener, tls.as_ref()).await;
@@ -29,6 +37,7 @@ pub async fn keep(service: Arc<Service>, listen: SocketAddr, tls: Option<TlsAcce
                 sleep(LISTEN_RETRY).await;
             }
         }
+        attempt = TcpListener::bind(listen).await;
     }
 }
 

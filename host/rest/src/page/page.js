@@ -190,7 +190,8 @@ function show(figures) {
   document.body.classList.remove("stale");
   document.title = `${node.NodeId}: TEMPOS node`;
   at("node").textContent = node.NodeId;
-  say(`${node.State} · TEMPOS ${node.Version} · wiring ${node.Generation}`, grade(node.State));
+  const calibrating = node.Calibrating ? ` · calibrates, ${node.CalibrationPercent} %` : "";
+  say(`${node.State} · TEMPOS ${node.Version} · wiring ${node.Generation}${calibrating}`, grade(node.State));
   at("degraded").replaceChildren(...node.Degraded.map((sentence) => element("li", sentence)));
   lanes(Levels);
   waterfall(Levels, Topics);

@@ -64,6 +64,7 @@ fn described() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(orders::publish))
         .routes(routes!(orders::prewarm))
         .routes(routes!(orders::drain))
+        .routes(routes!(orders::calibrate))
         .routes(routes!(orders::doctor))
         .routes(routes!(streams::notices))
         .routes(routes!(streams::live))

@@ -16,7 +16,7 @@ use tempos_control::{Order, Reply, Value as Attribute, Verdict};
 use utoipa::ToSchema;
 
 use super::progress::{Report, carry};
-use super::rights::{Doctor, Drain, LoadPlugin, May, Prewarm, Publish};
+use super::rights::{Calibrate, Doctor, Drain, LoadPlugin, May, Prewarm, Publish};
 use super::wiring::absolute;
 use crate::body::{Name, json, media_type, read};
 use crate::limits::{DRAIN_MS_MAX, PAYLOAD_BYTES};
@@ -89,6 +89,14 @@ pub struct DrainLimit {
     /// The limit in milliseconds; 0 leaves what is queued.
     #[schema(minimum = 0, maximum = 600_000)]
     timeout_ms: u32,
+}
+
+/// How long to measure.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct CalibrationTime {
+    /// About how many milliseconds; 0 leaves that to the node.
+    time_ms: u32,
 }
 
 /// A plugin file on the node.
@@ -196,6 +204,23 @@ pub async fn drain(
         )));
     }
     carry(&shared, may, &headers, Order::Drain { timeout_ms }).await
+}
+
+/// Begins to measure what hops cost on this machine.
+///
+/// How far it is stands in `Calibrating` and `CalibrationPercent` of the node, also in `/v1/live`; grants rest on it once
+/// it is done.
+#[utoipa::path(post, path = "/v1/calibrate", tag = "Orders",
+    request_body = CalibrationTime,
+    responses((status = 200, description = "It has begun.", content((Report = "application/json"), (String = "text/event-stream")))))]
+pub async fn calibrate(
+    State(shared): State<Arc<Shared>>,
+    may: May<Calibrate>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let CalibrationTime { time_ms } = json(&shared, &headers, body).await?;
+    carry(&shared, may, &headers, Order::Calibrate { time_ms }).await
 }
 
 /// Loads a plugin from outside the plugin folders.

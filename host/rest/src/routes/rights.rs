@@ -39,6 +39,7 @@ verbs! {
     Reload Change "To read the configured wiring again.";
     Drain Change "To drain the node.";
     Publish Change "To put an event into a topic.";
+    Calibrate Change "To measure what hops cost.";
     Prewarm Change "To make instances of a function ready.";
     LoadPlugin Own "To load code from outside the plugin folders.";
     Doctor Read "To look at what the system grants.";

@@ -21,7 +21,7 @@ use crate::shared::Shared;
 /// What happens, as it happens.
 ///
 /// Each event has the name of a D-Bus signal: `WiringApplied`, `WiringRejected`, `PluginStateChanged`,
-/// `DeadlineMissed`, `EventsDropped`, `FunctionFailed`; or `ObjectsChanged`, `StateChanged`. Its data is an object with
+/// `DeadlineMissed`, `EventsDropped`, `FunctionFailed`; or `ObjectsChanged`, `StateChanged`, `ClockChanged`. Its data is an object with
 /// the signal's arguments. `Lost` says how many a reader has missed that did not keep up. A stream ends after ten
 /// minutes: open it again.
 #[utoipa::path(get, path = "/v1/notices", tag = "Streams",
