@@ -6,6 +6,7 @@
 # checks: heal-deleted-counted heal-deleted-strict heal-deleted-best-effort heal-deleted-soon
 # checks: heal-back-counted heal-back-strict heal-back-best-effort heal-back-soon
 # checks: heal-ahead-counted heal-ahead-strict heal-ahead-best-effort heal-ahead-soon
+# checks: heal-silent-counted heal-silent-strict heal-silent-best-effort heal-silent-soon
 # checks: heal-all-told
 . /t/node.sh
 net_up
@@ -79,6 +80,17 @@ heal deleted gates-lost 450 6 $A tsn-gates delete va
 step() { date -s "@$(($(date +%s) + $1))" >/dev/null; }
 heal back clock-stepped 450 6 step -20
 heal ahead clock-stepped 450 6 step 30
+
+# A program that never stops is not answered for ever: after ten repairs within ten seconds its changes are passed over.
+# What is silent then is found by the watchdog.
+grafts() {
+    n=0
+    while [ $n -lt 16 ]; do
+        $A tsn-gates etf va 3 $((50000 + n))
+        n=$((n + 1))
+    done
+}
+heal silent gate-silent 300 20 grafts
 node_down
 if grep -q 'warning.*channel "strict": va has no carrier' /node/log &&
     grep -q 'channel "strict": va: its link is back: the gates were set again' /node/log &&
