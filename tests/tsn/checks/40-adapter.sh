@@ -1,5 +1,5 @@
 # The real daemon with the loaded adapter: its gates, its classes, its launch times, what it puts back.
-# checks: adapter-starts adapter-mode adapter-refusals adapter-gates adapter-shows
+# checks: adapter-starts adapter-mode adapter-refusals adapter-gates adapter-shows adapter-check adapter-check-says
 # checks: adapter-strict adapter-best-effort adapter-floods-strict adapter-floods-leave-it
 # checks: adapter-second-node adapter-second-node-harmless adapter-mutant-is-seen adapter-mutant-leaves-best-effort adapter-restores
 # checks: adapter-launch-starts adapter-launch-instant
@@ -26,6 +26,14 @@ if grep -q 'taprio 7e05: at root' /node/root; then ok adapter-gates; else failed
 $A temposctl tsn show va >/node/shown
 cat /node/shown
 if grep -q 'class 0 ██████*.*· priority 7' /node/shown && grep -q 'mode software' /node/shown; then ok adapter-shows; else failed adapter-shows "$(cat /node/shown)"; fi
+# What an interface can do is asked of the loopback, which is left as it was.
+check adapter-check 0 $A temposctl tsn check va
+$A tsn-gates show lo >/node/loopback
+if grep -q 'good  taprio' /tmp/said && grep -q 'good  etf' /tmp/said && grep -q '^noqueue 0: at root' /node/loopback; then
+    ok adapter-check-says
+else
+    failed adapter-check-says "$(cat /tmp/said /node/loopback)"
+fi
 
 through adapter
 both adapter adapter
