@@ -174,11 +174,16 @@ impl Eyes {
     /// Looks at the disciplines where some have changed.
     fn judge(&mut self, standing: &mut Standing) {
         if self.since.elapsed() > BUSY {
-            (self.since, self.repairs) = (Instant::now(), 0);
+            self.repairs = 0;
         }
         if self.changed && self.repairs < REPAIRS_MAX {
             self.changed = false;
-            self.repairs += u32::from(standing.disciplines_changed());
+            if standing.disciplines_changed() {
+                if self.repairs == 0 {
+                    self.since = Instant::now();
+                }
+                self.repairs += 1;
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use tempos_abi::std_types::RArc;
 use tempos_abi::{LaneQos, OptionValue, Options, PluginError, QosGrant, QosLevel};
 
 use crate::channel::{Tsn, TsnChannel};
+use crate::config::Config;
 
 fn spec(direction: Direction, options: &[(&str, OptionValue)]) -> ChannelSpec {
     let mut table = Options::new();
@@ -88,6 +89,8 @@ fn wrong_options_are_refused_with_one_sentence() {
             with("ethertype", text("0x0100")),
             "ethertype = \"0x0100\" is not within 0x0600 to 0xFFFF, such as \"0x88B5\"",
         ),
+        (with("hop", text("second")), "hop needs schedule = \"FILE\", which names the hops"),
+        (with("slot", OptionValue::Integer(1_000)), "slot needs launch = true"),
         (
             with("windows", texts(&["1:500us", "0:400us"])),
             "the windows last 900us together, 100us too short for the cycle of 1ms; a window without classes fills a \
@@ -145,4 +148,20 @@ fn a_frame_longer_than_its_window_takes_is_given_up() {
     let error = egress.send_batch(&[TxFrame::payload(&[0; 1500], QosLevel::STRICT)]).expect_err("too long");
     assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
     assert_eq!(egress.send_batch(&[TxFrame::payload(&[0; 1498], QosLevel::STRICT)]).expect("fits"), 1);
+}
+
+#[test]
+fn a_hop_of_a_plan_has_its_own_start_and_an_unknown_one_is_named() {
+    let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/tsn/plan.toml");
+    let of = |hop: &str| {
+        let mut options = ethernet("0x88B5");
+        options.push(("schedule", text(plan)));
+        options.push(("hop", text(hop)));
+        Config::read(&spec(Direction::EGRESS, &options))
+    };
+    let base = |hop: &str| of(hop).expect("it is a hop").schedule.map(|schedule| schedule.base_ns);
+    assert_eq!((base("trigger-queue"), base("queue-invoker")), (Some(0), Some(263_336)));
+    let error = of("third").expect_err("there is none").message.into_string();
+    let sentence = "hop = \"third\" is none of its hops: \"trigger-queue\", \"queue-invoker\"";
+    assert!(error.ends_with(sentence), "{error}");
 }

@@ -1,7 +1,8 @@
 # The real daemon with the loaded adapter: its gates, its classes, its launch times, what it puts back.
-# checks: adapter-starts adapter-mode adapter-refusals adapter-gates adapter-shows
+# checks: adapter-starts adapter-mode adapter-refusals adapter-gates adapter-shows adapter-check adapter-check-says
 # checks: adapter-strict adapter-best-effort adapter-floods-strict adapter-floods-leave-it
 # checks: adapter-second-node adapter-second-node-harmless adapter-mutant-is-seen adapter-mutant-leaves-best-effort adapter-restores
+# checks: adapter-heir-first adapter-heir-adopts adapter-heir-inherits adapter-heir-restores
 # checks: adapter-launch-starts adapter-launch-instant
 . /t/node.sh
 net_up
@@ -26,6 +27,14 @@ if grep -q 'taprio 7e05: at root' /node/root; then ok adapter-gates; else failed
 $A temposctl tsn show va >/node/shown
 cat /node/shown
 if grep -q 'class 0 ██████*.*· priority 7' /node/shown && grep -q 'mode software' /node/shown; then ok adapter-shows; else failed adapter-shows "$(cat /node/shown)"; fi
+# What an interface can do is asked of the loopback, which is left as it was.
+check adapter-check 0 $A temposctl tsn check va
+$A tsn-gates show lo >/node/loopback
+if grep -q 'good  taprio' /tmp/said && grep -q 'good  etf' /tmp/said && grep -q '^noqueue 0: at root' /node/loopback; then
+    ok adapter-check-says
+else
+    failed adapter-check-says "$(cat /tmp/said /node/loopback)"
+fi
 
 through adapter
 both adapter adapter
@@ -85,4 +94,24 @@ $A tsn-gates show va
 
 channel strict
 node_down
+
+# A node that finds the gates of another goes by them, keeps them when that one ends, and puts back what stood before.
+channels "schedule = '/node/a.toml'" "schedule = '/node/a.toml'"
+node_up adapter-heir-first
+sed 's/4700/4800/' /node/wiring/10-gated.lua >/second/wiring/10-gated.lua
+$A temposd --bus none --config /node/node.toml --run /second/run --state /second/state --plugins /plugins \
+    --wiring /second/wiring >/second/log 2>&1 &
+second=$!
+sleep 4
+temposctl --bus unix:path=/second/run/control.sock --json channels >/second/channels
+if grep -q 'class 0, mode software' /second/channels; then ok adapter-heir-adopts; else failed adapter-heir-adopts "$(cat /second/channels)"; fi
+node_down
+sleep 1
+$A tsn-gates show va | head -n 1 >/node/root
+if grep -q 'taprio 7e05: at root' /node/root; then ok adapter-heir-inherits; else failed adapter-heir-inherits "$(cat /node/root)"; fi
+kill -TERM $second
+wait $second
+cat /second/log
+$A tsn-gates show va | head -n 1 >/node/root
+if grep -q '^noqueue' /node/root; then ok adapter-heir-restores; else failed adapter-heir-restores "$(cat /node/root)"; fi
 net_down

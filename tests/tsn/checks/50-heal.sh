@@ -6,6 +6,7 @@
 # checks: heal-deleted-counted heal-deleted-strict heal-deleted-best-effort heal-deleted-soon
 # checks: heal-back-counted heal-back-strict heal-back-best-effort heal-back-soon
 # checks: heal-ahead-counted heal-ahead-strict heal-ahead-best-effort heal-ahead-soon
+# checks: heal-silent-counted heal-silent-strict heal-silent-best-effort heal-silent-soon
 # checks: heal-all-told
 . /t/node.sh
 net_up
@@ -20,15 +21,15 @@ schedule /node/a.toml 0 1
 channels "schedule = '/node/a.toml'" "schedule = '/node/a.toml'"
 node_up heal-starts
 
-# The kernel itself opens all gates for some microseconds while it takes a schedule: one frame may slip. After a step of
-# the clock, and where the gates were deleted, it opens them until they are set again: some more.
+# The kernel itself opens all gates for some microseconds while it takes a schedule: what waited may slip through. After
+# a step of the clock, and where the gates were deleted, it opens them until they are set again: some more.
 # heal NAME INCIDENT LEAST OUTSIDE COMMAND...: traffic flows, the command breaks it, and it goes on: that many of 500
 # frames at least, at most so many outside of their window, and the first within two cycles of the last repair.
 heal() {
     what=heal-$1 incident=$2 least=$3 outside=$4; shift 4
-    $A tsn-gates watch va 2 >/node/watched &
+    $A tsn-gates watch va ${SECONDS_OF_TRAFFIC:-2} >/node/watched &
     watcher=$!
-    RECEIVE=2 through "$what" &
+    RECEIVE=${SECONDS_OF_TRAFFIC:-2} through "$what" &
     traffic=$!
     sleep 0.5
     "$@"
@@ -59,7 +60,7 @@ peer_down_and_up() {
     ip -n b link set vb up
     neighbours
 }
-heal peer link-returned 200 1 peer_down_and_up
+heal peer link-returned 200 8 peer_down_and_up
 cat /node/down
 if grep -q '"State": "degraded"' /node/down && grep -q 'va has no carrier' /node/down; then
     ok heal-peer-told
@@ -72,13 +73,25 @@ flap() {
     ip -n a link set va up
     neighbours
 }
-heal flap link-returned 300 1 flap
-heal graft child-grafted 490 1 $A tsn-gates etf va 3 50000
-heal deleted gates-lost 450 6 $A tsn-gates delete va
+heal flap link-returned 300 8 flap
+heal graft child-grafted 470 8 $A tsn-gates etf va 3 50000
+heal deleted gates-lost 450 8 $A tsn-gates delete va
 
 step() { date -s "@$(($(date +%s) + $1))" >/dev/null; }
-heal back clock-stepped 450 6 step -20
-heal ahead clock-stepped 450 6 step 30
+heal back clock-stepped 450 8 step -20
+heal ahead clock-stepped 450 8 step 30
+
+# A program that never stops is not answered for ever: after ten repairs within ten seconds its changes are passed over.
+# What is silent then is found by the watchdog.
+grafts() {
+    n=0
+    while [ $n -lt 13 ]; do
+        $A tsn-gates etf va 3 $((50000 + n))
+        n=$((n + 1))
+    done
+}
+COUNT=1500 SECONDS_OF_TRAFFIC=3
+heal silent gate-silent 900 60 grafts
 node_down
 if grep -q 'warning.*channel "strict": va has no carrier' /node/log &&
     grep -q 'channel "strict": va: its link is back: the gates were set again' /node/log &&

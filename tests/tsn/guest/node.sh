@@ -62,7 +62,7 @@ channel() {
     echo
 }
 
-# through LABEL: 500 events of each class through the node; their phases are in /tmp/LABEL-strict and -best-effort.
+# through LABEL: 500 events ($COUNT) of each class through the node; their phases are in /tmp/LABEL-strict and -best-effort.
 through() {
     for class in "7001 strict $STRICT" "7002 best-effort $BEST_EFFORT"; do
         set -- "$1" $class
@@ -71,9 +71,9 @@ through() {
         receivers="$receivers $!"
     done
     sleep 0.2
-    $A tsn-phases send --to 127.0.0.1:47001 --count 500 --period-ns 1370000 --bytes 200 --fifo 50 &
+    $A tsn-phases send --to 127.0.0.1:47001 --count "${COUNT:-500}" --period-ns 1370000 --bytes 200 --fifo 50 &
     receivers="$receivers $!"
-    $A tsn-phases send --to 127.0.0.1:47002 --count 500 --period-ns 1130000 --bytes 1000 --fifo 50 &
+    $A tsn-phases send --to 127.0.0.1:47002 --count "${COUNT:-500}" --period-ns 1130000 --bytes 1000 --fifo 50 &
     # shellcheck disable=SC2086 # several numbers
     wait $receivers $!
     receivers=

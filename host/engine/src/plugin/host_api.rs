@@ -84,3 +84,35 @@ extern "C" fn note(_: RStr<'_>, channel: RStr<'_>, state: ChannelState, sentence
         }
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_channels_wakes_is_one_line_and_bounded() {
+        let host = deaf();
+        let woken = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&woken);
+        wake_with(Box::new(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        }));
+        let tell = host.channel().expect("this host has it");
+        for n in 0..300 {
+            let sentence = format!("line {n}\nand another");
+            tell("tsn".into(), "wire".into(), ChannelState::DEGRADED, sentence.as_str().into());
+        }
+        tell("tsn".into(), "wire".into(), ChannelState::WORKS, "".into());
+        let said = take_said();
+        assert_eq!((said.len(), woken.load(Ordering::Relaxed)), (SAID_MAX, 300));
+        let last = Said { channel: "wire".into(), works: true, sentence: String::new() };
+        assert_eq!(said.back(), Some(&last));
+        let before = &said[SAID_MAX - 2];
+        assert!(!before.works && before.sentence.starts_with("line 299"), "{before:?}");
+        assert!(!before.sentence.contains('\n'), "{before:?}");
+        assert!(take_said().is_empty());
+    }
+}
