@@ -273,8 +273,8 @@ fn a_calibration_begins_once_and_says_how_far_it_is() {
     let rest = rest(&node);
     let begun = rest.post("/v1/calibrate", &json!({"TimeMs": 20_000}));
     assert_eq!(begun.status, 200, "{:?}", begun.json());
-    let sentence = rest.post("/v1/calibrate", &json!({"TimeMs": 1})).problem(503, "Overloaded");
-    assert_eq!(busctl(&node, &["Calibrate", "u", "1"]), Err(sentence));
+    let sentence = rest.post("/v1/calibrate", &json!({"TimeMs": 1000})).problem(503, "Overloaded");
+    assert_eq!(busctl(&node, &["Calibrate", "u", "1000"]), Err(sentence));
     let shown = rest.get("/v1/node").json();
     assert!(shown["Calibrating"].as_str().is_some_and(|words| !words.is_empty()), "{shown}");
     rest.post("/v1/calibrate", &json!({})).problem(400, "InvalidArguments");
