@@ -1,12 +1,12 @@
 //! A real browser without a window: Chromium, driven through its own chromedriver (W3C WebDriver).
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::http::Rest;
+use crate::http::{Rest, try_read};
 use crate::wait::{LIVENESS, eventually};
 
 /// A browser with one window; closed when dropped.
@@ -117,7 +117,7 @@ impl Drop for Browser {
         {
             let _ = stream.set_read_timeout(Some(LIVENESS));
             let _ = stream.write_all(&self.door.head("DELETE", &self.session, &[("Connection", "close")]));
-            let _ = stream.read_to_end(&mut Vec::new());
+            let _ = try_read(stream);
         }
         let _ = self.driver.kill();
         let _ = self.driver.wait();

@@ -264,3 +264,18 @@ fn what_happens_is_told_and_a_drain_says_how_far_it_is() {
     let mut refused = rest.events("POST", "/v1/workflows/x/prewarm", &json!({"Instances": 1}));
     assert_eq!(refused.wait_for("failed", |_| true)["status"], 404);
 }
+
+#[test]
+fn a_calibration_begins_once_and_says_how_far_it_is() {
+    let setup = setup();
+    let lua = wiring(&setup, "press");
+    let node = setup.wiring(&lua).start();
+    let rest = rest(&node);
+    let begun = rest.post("/v1/calibrate", &json!({"TimeMs": 20_000}));
+    assert_eq!(begun.status, 200, "{:?}", begun.json());
+    let sentence = rest.post("/v1/calibrate", &json!({"TimeMs": 1000})).problem(503, "Overloaded");
+    assert_eq!(busctl(&node, &["Calibrate", "u", "1000"]), Err(sentence));
+    let shown = rest.get("/v1/node").json();
+    assert!(shown["Calibrating"].as_str().is_some_and(|words| !words.is_empty()), "{shown}");
+    rest.post("/v1/calibrate", &json!({})).problem(400, "InvalidArguments");
+}

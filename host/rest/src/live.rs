@@ -56,7 +56,8 @@ impl Live {
     }
 }
 
-/// Carries the notices of the node, whose channel blocks, until the door is gone: looks for that twice a second.
+/// Carries the notices of the node, whose channel blocks, until the door is gone: looks for that
+/// every few seconds, for a node at rest is not to be woken.
 ///
 /// # Errors
 /// No thread could be started.
@@ -66,7 +67,7 @@ pub fn carry(
 ) -> std::io::Result<()> {
     let carry = move || {
         while let Some(shared) = shared.upgrade() {
-            match notices.recv_timeout(Duration::from_millis(500)) {
+            match notices.recv_timeout(Duration::from_secs(5)) {
                 Ok(notice) => shared.live.tell(&notice),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,

@@ -118,6 +118,7 @@ const TOPIC: &[Field] = &[
     ("Requested", Text),
     ("Granted", Text),
     ("Grant", Rows),
+    ("MeasuredP99Ns", Counts),
 ];
 
 const WORKFLOW: &[Field] = &[
@@ -143,6 +144,7 @@ const WORKFLOW: &[Field] = &[
     ("Requested", Text),
     ("Granted", Text),
     ("Grant", Rows),
+    ("MeasuredP99Ns", Counts),
 ];
 
 fn fields(kind: Kind) -> &'static [Field] {

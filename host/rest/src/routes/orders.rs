@@ -95,7 +95,7 @@ pub struct DrainLimit {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct CalibrationTime {
-    /// About how many milliseconds; 0 leaves that to the node.
+    /// About how many milliseconds, 1000 to 600000; 0 leaves that to the node.
     time_ms: u32,
 }
 
