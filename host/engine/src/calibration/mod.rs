@@ -94,6 +94,17 @@ impl Samples {
         }
     }
 
+    /// The same of a wait in which others would have begun to wait too, one in each interval: one long wait is that of
+    /// all who come meanwhile (the correction for coordinated omission, as HdrHistogram has it).
+    fn add_wait(&mut self, what: &str, ns: u64, interval_ns: u64) {
+        let mut left = ns;
+        self.add(what, left);
+        while left > interval_ns {
+            left -= interval_ns;
+            self.add(what, left);
+        }
+    }
+
     fn costs(&self, real_time: bool, loaded: bool) -> impl Iterator<Item = Cost> {
         self.0.iter().filter_map(move |(what, histogram)| {
             let samples: u64 = histogram.into_iter().map(|bucket| bucket.count()).sum();

@@ -16,6 +16,8 @@ use crate::system::scheduling::{self, ThreadId};
 
 /// How long a wake-up is waited for; then it is counted as that.
 const LIMIT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+/// An event in each of these would have been woken for (ns): about as often as is measured.
+const INTERVAL_NS: u64 = 2 * super::PAUSE.as_nanos() as u64;
 /// How long the waker waits for its turn before it looks whether there is still one to come.
 const TURN: Duration = Duration::from_millis(100);
 
@@ -75,7 +77,8 @@ impl Bench for Wake {
         let now = monotonic_ns();
         if rung {
             let _ = rustix::io::read(&self.shared.bell, &mut [0; 8]);
-            samples.add("wake", now.saturating_sub(self.shared.rung_ns.load(Ordering::Acquire)));
+            let waited = now.saturating_sub(self.shared.rung_ns.load(Ordering::Acquire));
+            samples.add_wait("wake", waited, INTERVAL_NS);
         }
     }
 }
