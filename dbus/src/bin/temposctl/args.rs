@@ -214,6 +214,7 @@ pub enum Verb {
     Doctor,
 
     /// Look at schedules of time-sensitive networks
+    #[command(after_help = "EXAMPLES\n  temposctl tsn plan schedule.toml\n  temposctl tsn check eth0")]
     Tsn {
         /// What is to be looked at
         #[command(subcommand)]
@@ -342,29 +343,6 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory as _;
-
-    #[test]
-    fn the_command_line_is_consistent_and_every_verb_has_an_example() {
-        let mut command = Args::command();
-        command.build();
-        command.clone().debug_assert();
-        let mut verbs: Vec<_> = command.get_subcommands().collect();
-        while let Some(verb) = verbs.pop() {
-            verbs.extend(verb.get_subcommands());
-            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(
-                help.contains("temposctl ") || ["list", "new"].contains(&verb.get_name()),
-                "{} has no example",
-                verb.get_name()
-            );
-        }
-    }
-}
-
 /// What can be done with schedules.
 #[derive(Debug, Subcommand)]
 pub enum TsnVerb {
@@ -388,4 +366,27 @@ pub enum TsnVerb {
         #[arg(value_name = "IFACE")]
         interface: OsString,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_verb_has_an_example() {
+        let mut command = Args::command();
+        command.build();
+        command.clone().debug_assert();
+        let mut verbs: Vec<_> = command.get_subcommands().collect();
+        while let Some(verb) = verbs.pop() {
+            verbs.extend(verb.get_subcommands());
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(
+                help.contains("temposctl ") || ["list", "new"].contains(&verb.get_name()),
+                "{} has no example",
+                verb.get_name()
+            );
+        }
+    }
 }
