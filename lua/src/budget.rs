@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mlua::{Lua, ffi};
@@ -25,6 +25,8 @@ pub(crate) struct Pulse {
     pub beats: AtomicU64,
     /// Set by the waiting thread when it goes away.
     pub abandoned: AtomicBool,
+    /// The thread of the script, by its number in the kernel; 0 before it has begun.
+    pub thread: AtomicI32,
 }
 
 /// The time that is left to the script of this thread.
@@ -46,6 +48,7 @@ thread_local! {
 /// Gives this thread its budget for a whole run.
 pub(crate) fn begin_run(pulse: Arc<Pulse>, time: Duration, total: Duration) {
     let run_until = Instant::now() + total;
+    pulse.thread.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::Relaxed);
     BUDGET.set(Some(Budget {
         pulse,
         time,

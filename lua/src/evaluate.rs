@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
 use tempos_control::units::show_ns;
@@ -20,6 +20,7 @@ use crate::draft::Draft;
 use crate::hooks::{Hooks, Resident};
 use crate::module::{SANDBOX_CHUNK, Shared, locked, natives};
 use crate::sentence::Ending;
+use crate::silence::Silence;
 use crate::source::{Script, read};
 use crate::{Limits, Source, check, require};
 
@@ -118,7 +119,7 @@ pub fn evaluate_wiring(
         Ok(handle) => handle,
         Err(error) => return broken(format!("no thread for the script could be had: {error}")),
     };
-    let mut last = (0, Instant::now());
+    let mut silence = Silence::begin(&pulse);
     let outcome = loop {
         match receiver.recv_timeout(LOOK) {
             Ok(outcome) => break outcome,
@@ -126,10 +127,7 @@ pub fn evaluate_wiring(
             Err(RecvTimeoutError::Disconnected) => break None,
             Err(RecvTimeoutError::Timeout) => {}
         }
-        let beats = pulse.beats.load(Ordering::Relaxed);
-        if beats != last.0 {
-            last = (beats, Instant::now());
-        } else if last.1.elapsed() > limits.silence {
+        if silence.is_over(&pulse, limits.silence) {
             pulse.abandoned.store(true, Ordering::Relaxed);
             ABANDONED.fetch_add(1, Ordering::AcqRel);
             if state.compare_exchange(RUNNING, LEFT, Ordering::AcqRel, Ordering::Acquire).is_err() {

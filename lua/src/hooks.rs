@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Instant;
 
 use mlua::Table;
 use tempos_control::units::show_ns;
@@ -16,6 +15,7 @@ use tempos_control::{Command, Mistake, Origin};
 use crate::budget::{self, Pulse};
 use crate::evaluate::{ABANDONED, LOOK, Machine, sorted};
 use crate::module::{Shared, locked};
+use crate::silence::Silence;
 use crate::{Limits, check};
 
 /// What a hook may wait for.
@@ -133,17 +133,14 @@ impl Hooks {
         {
             return Err(gone());
         }
-        let mut last = (self.pulse.beats.load(Ordering::Relaxed), Instant::now());
+        let mut silence = Silence::begin(&self.pulse);
         loop {
             match answered.recv_timeout(LOOK) {
                 Ok(outcome) => return outcome,
                 Err(RecvTimeoutError::Disconnected) => return Err(gone()),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            let beats = self.pulse.beats.load(Ordering::Relaxed);
-            if beats != last.0 {
-                last = (beats, Instant::now());
-            } else if last.1.elapsed() > self.limits.silence {
+            if silence.is_over(&self.pulse, self.limits.silence) {
                 ABANDONED.fetch_add(1, Ordering::AcqRel);
                 self.pulse.abandoned.store(true, Ordering::Release);
                 let silence = show_ns(self.limits.silence.as_nanos() as u64);

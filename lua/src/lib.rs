@@ -20,6 +20,7 @@ mod request;
 mod require;
 mod rules;
 mod sentence;
+mod silence;
 mod source;
 mod strings;
 mod stubs;

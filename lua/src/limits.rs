@@ -14,7 +14,8 @@ pub struct Limits {
     /// Wall time of a whole run, all scripts together.
     pub total: Duration,
     /// Wall time without a sign of life, after which the thread of a script is abandoned: it is inside
-    /// one long operation of the Lua library that nothing can interrupt.
+    /// one long operation of the Lua library that nothing can interrupt. Where it wants to run and gets no CPU,
+    /// five times as much.
     pub silence: Duration,
     /// Memory of the Lua state, in bytes.
     pub memory_bytes: usize,

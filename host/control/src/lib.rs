@@ -2,7 +2,7 @@
 //!
 //! Every door (Lua, D-Bus, the node file) only translates into these types, so that each rule is
 //! checked once and every door gives the same answer to the same mistake.
-//! This room does no I/O, knows no plugin, and never asks who is calling.
+//! This room does no I/O, knows no plugin, and decides nothing by who is calling.
 
 pub mod command;
 mod exact;
