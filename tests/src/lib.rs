@@ -43,4 +43,4 @@ pub use sequence::Ledger;
 pub use setup::NodeSetup;
 pub use signals::Signals;
 pub use sink::Sink;
-pub use wait::{LIVENESS, eventually};
+pub use wait::{LIVENESS, eventually, settled};

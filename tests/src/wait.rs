@@ -22,3 +22,23 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         pause = (pause * 2).min(Duration::from_millis(50));
     }
 }
+
+/// Looks until the answer has been the same for half a second, and gives it: what a node still opens and
+/// closes after its start is not what it holds.
+///
+/// # Panics
+/// When it never stands still within [`LIVENESS`], with `what` in the sentence.
+pub fn settled<T: PartialEq>(what: &str, mut look: impl FnMut() -> T) -> T {
+    const STILL: Duration = Duration::from_millis(500);
+    let start = Instant::now();
+    let (mut last, mut since) = (look(), Instant::now());
+    while since.elapsed() < STILL {
+        assert!(start.elapsed() < LIVENESS, "waited {LIVENESS:?} in vain for {what} to stand still");
+        std::thread::sleep(Duration::from_millis(20));
+        let now = look();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
+    last
+}

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use tempos_abi::attributes::AttributeValue;
 use tempos_tests::built::{plugin, program};
-use tempos_tests::{Producer, Signals, eventually};
+use tempos_tests::{Producer, Signals, eventually, settled};
 
 use road::container::{Container, IMAGE, Scene, engine, scene};
 use road::{event, receive};
@@ -95,7 +95,7 @@ fn each_way_to_end_costs_its_event_alone_and_leaves_nothing_in_the_container() {
         let descriptors = |scene: &mut Scene| {
             fs::read_dir(format!("/proc/{}/fd", scene.node.daemon().pid())).expect("it lives").count()
         };
-        let before = descriptors(&mut scene);
+        let before = settled("the node's descriptors", || descriptors(&mut scene));
         let failed = if mode == "each" { "failed" } else { "crashed" };
         let mut cases = vec![
             ("loop", "killed"),
@@ -190,11 +190,10 @@ fn many_rounds_leave_nothing_behind() {
         let mut scene = scene("best-effort", &call);
         assert_eq!(scene.ask("first"), "first");
         eventually("the node to be at rest", || (container.inside() == 1).then_some(()));
-        std::thread::sleep(std::time::Duration::from_millis(700));
         let open = |scene: &mut Scene| {
             fs::read_dir(format!("/proc/{}/fd", scene.node.daemon().pid())).expect("it lives").count()
         };
-        let before = open(&mut scene);
+        let before = settled("the node's descriptors", || open(&mut scene));
         for _ in 0..rounds.div_ceil(AT_ONCE) {
             for number in 0..AT_ONCE {
                 scene.send(if number % 4 == 3 { "segv" } else { "echo" });
