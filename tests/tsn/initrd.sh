@@ -51,6 +51,7 @@ put "$cache/tools/bin/dash" bin
 ln -s dash "$root/bin/sh"
 put "$cache/tools/bin/ip" sbin
 put "$cache/tools/usr/bin/setfattr" sbin
+put "$cache/tools/usr/sbin/ptp4l" sbin
 for program in temposd temposctl tempos-tsn tempos-proc-producer tsn-gates tsn-phases; do put "$programs/$program" t; done
 for plugin in "$programs"/libtempos_adapter_*.so "$programs"/libtempos_queue_*.so \
     "$programs/libtempos_invoker_spawn.so"; do

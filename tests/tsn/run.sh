@@ -60,6 +60,7 @@ if [ ! -e "$cache/tools/complete" ]; then
     done
     : >"$cache/tools/complete"
 fi
+[ -e "$cache/tools/usr/sbin/ptp4l" ] || unpack linuxptp "$cache/tools"
 [ -e "$cache/tools/usr/bin/setfattr" ] || { unpack libattr1 "$cache/tools" && unpack attr "$cache/tools"; }
 for kernel; do
     [ ! -e "$cache/kernels/$kernel/complete" ] || continue

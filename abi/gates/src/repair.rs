@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tempos_ptp::ClockConfig;
 use tempos_qdisc::{Link, Options, Saved, TAPRIO_HANDLE, read, read_all, restore, save};
 use tempos_tsn::{Schedule, show_duration};
 
+use crate::clocks::Clocks;
 use crate::fit::{same_gates, taprio};
-use crate::ladder::{Launching, Shape, asked, children, climb, mode_word, queue_of, rearm, shape};
+use crate::ladder::{Launching, Shape, asked, children, climb, queue_of, rearm, shape};
 use crate::news::{Incident, News};
 use crate::owner::Owner;
 
@@ -32,6 +34,8 @@ pub struct Member {
     pub lead_ns: Option<u64>,
     /// Its schedule is another one than that which is kept: it follows when those who have that one are gone.
     pub waits: bool,
+    /// The clock on which its schedule rests; none: nobody is asked.
+    pub clock: Option<ClockConfig>,
     /// Hears what happens.
     pub hear: Hear,
 }
@@ -55,6 +59,8 @@ pub struct Standing {
     pub steps: Arc<AtomicU64>,
     /// Why the gates do not work now.
     pub trouble: Option<String>,
+    /// The clocks of the members.
+    pub(crate) clocks: Clocks,
     counts: BTreeMap<&'static str, u64>,
 }
 
@@ -71,6 +77,7 @@ impl Standing {
             members: Vec::new(),
             steps: Arc::default(),
             trouble: None,
+            clocks: Clocks::default(),
             counts: BTreeMap::new(),
         }
     }
@@ -165,6 +172,7 @@ impl Standing {
     pub fn leave(&mut self, id: u64) {
         let before = self.launching();
         self.members.retain(|member| member.id != id);
+        self.watch_clocks();
         if self.owner.is_none() || self.members.is_empty() {
             return;
         }
@@ -319,52 +327,5 @@ impl Standing {
             }
             Err(why) => self.tell(Incident::Refused, Some(format!("{what}; the gates cannot be set: {why}"))),
         }
-    }
-
-    fn tell(&mut self, incident: Incident, trouble: Option<String>) {
-        if let Some(sentence) = trouble
-            && self.trouble.as_ref() != Some(&sentence)
-        {
-            self.trouble = Some(sentence.clone());
-            self.tell_all(incident, false, sentence);
-        }
-    }
-
-    fn tell_all(&self, incident: Incident, works: bool, sentence: String) {
-        let news = News { incident, works, sentence };
-        for member in self.members.iter().filter(|member| !member.waits) {
-            (member.hear)(&news);
-        }
-    }
-
-    /// How the schedule is kept, for those who ask what they got.
-    pub fn sentence(&self, id: u64, class: u8) -> String {
-        let waits = self.members.iter().any(|member| member.id == id && member.waits);
-        if waits && let Some(held) = self.members.iter().find(|member| !member.waits) {
-            return format!(
-                "mode none for now: {} keeps the schedule of channel {:?}, and this one's when that is closed",
-                self.link.name, held.name
-            );
-        }
-        let Some(shape) = &self.shape else {
-            return match &self.trouble {
-                Some(trouble) => trouble.clone(),
-                None => format!(
-                    "mode none for now: another node, or an older copy of this plugin, rules the gates of {}, and this \
-                     one's follow when that ends",
-                    self.link.name
-                ),
-            };
-        };
-        let launch = if shape.launch.iter().any(|(launching, _)| *launching == class) {
-            ", launch times by etf"
-        } else {
-            ""
-        };
-        let mut text = format!("class {class}, mode {}{launch}", mode_word(shape.mode));
-        if !shape.refused.is_empty() {
-            text.push_str(&format!(" (refused: {})", shape.refused.join("; ")));
-        }
-        text
     }
 }
