@@ -52,9 +52,10 @@ ln -s dash "$root/bin/sh"
 put "$cache/tools/bin/ip" sbin
 put "$cache/tools/usr/bin/setfattr" sbin
 put "$cache/tools/usr/sbin/ptp4l" sbin
-for program in temposd temposctl tempos-tsn tempos-proc-producer tsn-gates tsn-phases; do put "$programs/$program" t; done
+put "$cache/tools/usr/bin/chrt" sbin
+for program in temposd temposctl tempos-tsn tempos-proc-producer tsn-gates tsn-phases tsn-road; do put "$programs/$program" t; done
 for plugin in "$programs"/libtempos_adapter_*.so "$programs"/libtempos_queue_*.so \
-    "$programs/libtempos_invoker_spawn.so"; do
+    "$programs/libtempos_invoker_spawn.so" "$programs/libtempos_invoker_dlf.so"; do
     [ -e "$plugin" ] && put "$plugin" plugins
 done
 put "$programs/tsn-marks" t
@@ -64,6 +65,8 @@ cp "$here/guest/lib.sh" "$here/guest/node.sh" "$root/t/"
 cp "$here"/checks/*.sh "$root/checks/"
 mkdir "$root/examples"
 cp -r "$here/../../examples/tsn" "$root/examples/"
+# The guest has no compiler.
+cc -O2 -shared -fPIC -I"$here/../../abi/include" -o "$root/t/control.so" "$here/../../examples/tsn/control.c" -lm
 cp "$here/guest/init" "$root/init"
 chmod 755 "$root/init" "$root"/t/*
 echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"

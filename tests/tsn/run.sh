@@ -61,6 +61,7 @@ if [ ! -e "$cache/tools/complete" ]; then
     : >"$cache/tools/complete"
 fi
 [ -e "$cache/tools/usr/sbin/ptp4l" ] || unpack linuxptp "$cache/tools"
+[ -e "$cache/tools/usr/bin/chrt" ] || unpack util-linux "$cache/tools"
 [ -e "$cache/tools/usr/bin/setfattr" ] || { unpack libattr1 "$cache/tools" && unpack attr "$cache/tools"; }
 for kernel; do
     [ ! -e "$cache/kernels/$kernel/complete" ] || continue
@@ -79,7 +80,7 @@ done
 if [ -z "${PROGRAMS:-}" ]; then
     say "building"
     set_plugins=''
-    for folder in plugins/adapter-* plugins/queue-* plugins/invoker-spawn; do set_plugins="$set_plugins -p tempos-$(basename "$folder")"; done
+    for folder in plugins/adapter-* plugins/queue-* plugins/invoker-spawn plugins/invoker-dlf; do set_plugins="$set_plugins -p tempos-$(basename "$folder")"; done
     # shellcheck disable=SC2086 # several flags
     cargo build --quiet --locked -p temposd -p tempos-dbus -p tempos-gates -p tempos-proc-producer -p tempos-tsn-rig $set_plugins
     PROGRAMS=$target/debug
@@ -98,7 +99,7 @@ for kernel; do
         -accel tcg,thread=single -cpu max,-rdrand,-rdseed -icount shift=1,sleep=off \
         -rtc base=2026-01-01T00:00:00,clock=vm -smp 1 -m 1024 \
         -kernel "$(echo "$cache/kernels/$kernel"/boot/vmlinuz-*)" -initrd "$out/initrd.gz" \
-        -append "console=ttyS0 panic=-1 quiet tsc=reliable nokaslr norandmaps random.trust_bootloader=off checks=${ONLY:-}" \
+        -append "console=ttyS0 panic=-1 quiet tsc=reliable nokaslr norandmaps preempt=full random.trust_bootloader=off checks=${ONLY:-}" \
         -serial "file:$out/console" -serial "file:$out/artefacts" </dev/null || true
     tr -d '\r' <"$out/console" >"$out/log"
     tr -d '\r' <"$out/artefacts" | awk -v out="$out" '/^=== [-.a-z0-9]+$/ { file = out "/" $2; next } file { print >file }'
