@@ -3,7 +3,7 @@
 # `ok NAME` or `FAILED NAME: why` for each check, and a summary.
 #
 #   sh tests/tsn/run.sh                          the kernel cloud-amd64
-#   sh tests/tsn/run.sh cloud-amd64 6.12-rt-amd64    several kernels: any linux-image-NAME of Debian
+#   sh tests/tsn/run.sh cloud-amd64 6.12-rt-amd64    several kernels, side by side: any linux-image-NAME of Debian
 #   PROGRAMS=DIR sh tests/tsn/run.sh             takes programs and plugins from there and builds none
 #   ONLY=20-gates sh tests/tsn/run.sh            only the checks of that file
 #   LIMIT=900 sh tests/tsn/run.sh                seconds that one boot may take; 600 by default
@@ -87,25 +87,35 @@ if [ -z "${PROGRAMS:-}" ]; then
 fi
 
 # --- boot, and judge ---------------------------------------------------------------------------------------
-passed=0 failed=0
-for kernel; do
-    say "kernel $kernel"
-    out=$cache/out/$kernel
+passed=0 failed=0 booted='' booting=''
+trap 'kill $booting 2>/dev/null || true; exit 130' INT TERM HUP
+
+# Starts a machine.
+boot() {
+    out=$cache/out/$1
     rm -rf "$out" && mkdir -p "$out"
-    sh tests/tsn/initrd.sh "$cache" "$kernel" "$PROGRAMS" "$out/initrd.gz"
-    started=$(date +%s)
+    sh tests/tsn/initrd.sh "$cache" "$1" "$PROGRAMS" "$out/initrd.gz"
+    date +%s >"$out/started"
     # Consoles go to files: a pipe that blocks would let this machine's time into the guest.
     timeout -k 5 "${LIMIT:-600}" qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -M q35 \
         -accel tcg,thread=single -cpu max,-rdrand,-rdseed -icount shift=1,sleep=off \
         -rtc base=2026-01-01T00:00:00,clock=vm -smp 1 -m 1024 \
-        -kernel "$(echo "$cache/kernels/$kernel"/boot/vmlinuz-*)" -initrd "$out/initrd.gz" \
+        -kernel "$(echo "$cache/kernels/$1"/boot/vmlinuz-*)" -initrd "$out/initrd.gz" \
         -append "console=ttyS0 panic=-1 quiet tsc=reliable nokaslr norandmaps preempt=full random.trust_bootloader=off checks=${ONLY:-}" \
-        -serial "file:$out/console" -serial "file:$out/artefacts" </dev/null || true
+        -serial "file:$out/console" -serial "file:$out/artefacts" </dev/null &
+    booting="$booting $!"
+    booted="$booted $1"
+}
+
+# What a machine said.
+judge() {
+    out=$cache/out/$1
+    say "kernel $1"
     tr -d '\r' <"$out/console" >"$out/log"
     tr -d '\r' <"$out/artefacts" | awk -v out="$out" '/^=== [-.a-z0-9]+$/ { file = out "/" $2; next } file { print >file }'
-    rm -f "$out/initrd.gz" "$out/console" "$out/artefacts"
     grep -E '^(GUEST|ok |FAILED )' "$out/log" || true
-    echo "log and pictures: $out; $(($(date +%s) - started)) s"
+    echo "log and pictures: $out; $(($(date -r "$out/artefacts" +%s) - $(cat "$out/started"))) s"
+    rm -f "$out/initrd.gz" "$out/console" "$out/artefacts" "$out/started"
     for name in $(names); do
         if grep -q "^FAILED $name:" "$out/log"; then
             failed=$((failed + 1))
@@ -125,6 +135,19 @@ for kernel; do
                 ;;
         esac
     done
+}
+
+# As many at once as there are CPUs: each needs one.
+at_once=$(nproc)
+while [ $# -gt 0 ]; do
+    while [ $# -gt 0 ] && [ "$(echo "$booted" | wc -w)" -lt "$at_once" ]; do
+        boot "$1"
+        shift
+    done
+    for pid in $booting; do wait "$pid" || true; done
+    booting=''
+    for kernel in $booted; do judge "$kernel"; done
+    booted=''
 done
 echo
 echo "summary: $passed passed, $failed failed, 0 skipped"
