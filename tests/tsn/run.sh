@@ -6,7 +6,7 @@
 #   sh tests/tsn/run.sh cloud-amd64 6.12-rt-amd64    several kernels, side by side: any linux-image-NAME of Debian
 #   PROGRAMS=DIR sh tests/tsn/run.sh             takes programs and plugins from there and builds none
 #   ONLY=20-gates sh tests/tsn/run.sh            only the checks of that file
-#   LIMIT=900 sh tests/tsn/run.sh                seconds that one boot may take; 600 by default
+#   LIMIT=300 sh tests/tsn/run.sh                seconds that one boot may take; 900 by default
 #
 # The guest's clock counts instructions (2 ns each) on one virtual CPU: a busy machine makes the run longer, not its
 # frames later. Figures show logic and order, not the speed of any product; from run to run they differ a little.
@@ -79,10 +79,9 @@ done
 # --- programs --------------------------------------------------------------------------------------------
 if [ -z "${PROGRAMS:-}" ]; then
     say "building"
-    set_plugins=''
-    for folder in plugins/adapter-* plugins/queue-* plugins/invoker-spawn plugins/invoker-dlf; do set_plugins="$set_plugins -p tempos-$(basename "$folder")"; done
-    # shellcheck disable=SC2086 # several flags
-    cargo build --quiet --locked -p temposd -p tempos-dbus -p tempos-gates -p tempos-proc-producer -p tempos-tsn-rig $set_plugins
+    cargo build --quiet --locked -p temposd -p tempos-dbus -p tempos-gates -p tempos-proc-producer -p tempos-tsn-rig \
+        -p tempos-adapter-udp -p tempos-adapter-unix -p tempos-adapter-tsn -p tempos-queue-fifo -p tempos-queue-priority \
+        -p tempos-invoker-spawn -p tempos-invoker-dlf
     PROGRAMS=$target/debug
 fi
 
@@ -97,7 +96,7 @@ boot() {
     sh tests/tsn/initrd.sh "$cache" "$1" "$PROGRAMS" "$out/initrd.gz"
     date +%s >"$out/started"
     # Consoles go to files: a pipe that blocks would let this machine's time into the guest.
-    timeout -k 5 "${LIMIT:-600}" qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -M q35 \
+    timeout -k 5 "${LIMIT:-900}" qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -M q35 \
         -accel tcg,thread=single -cpu max,-rdrand,-rdseed -icount shift=1,sleep=off \
         -rtc base=2026-01-01T00:00:00,clock=vm -smp 1 -m 1024 \
         -kernel "$(echo "$cache/kernels/$1"/boot/vmlinuz-*)" -initrd "$out/initrd.gz" \
@@ -114,7 +113,7 @@ judge() {
     tr -d '\r' <"$out/console" >"$out/log"
     tr -d '\r' <"$out/artefacts" | awk -v out="$out" '/^=== [-.a-z0-9]+$/ { file = out "/" $2; next } file { print >file }'
     grep -E '^(GUEST|ok |FAILED )' "$out/log" || true
-    echo "log and pictures: $out; $(($(date -r "$out/artefacts" +%s) - $(cat "$out/started"))) s"
+    echo "log and pictures: $out; $(($(date -r "$out/console" +%s) - $(cat "$out/started"))) s"
     rm -f "$out/initrd.gz" "$out/console" "$out/artefacts" "$out/started"
     for name in $(names); do
         if grep -q "^FAILED $name:" "$out/log"; then

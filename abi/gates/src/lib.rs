@@ -5,6 +5,7 @@
 //! is worth that a schedule rests on); it refuses to know channels, events and nodes. The adapter `tsn` joins through [`join`]; `tempos-tsn` only looks. One thread keeps
 //! each interface; nothing here runs on an event's road.
 
+mod changing;
 mod clock;
 mod clocks;
 mod fit;

@@ -1,7 +1,7 @@
 //! Who keeps which interface: several members with one schedule share the one root.
 
 use std::os::unix::fs::MetadataExt;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tempos_ptp::ClockConfig;
@@ -192,6 +192,11 @@ impl Gates {
     /// Who opens the gates; none while they are an older copy's.
     pub fn mode(&self) -> Option<Mode> {
         self.with(|standing| standing.shape.as_ref().map(|shape| shape.mode)).flatten()
+    }
+
+    /// Not 0 while the gates are being changed: all of them are open then, and nothing is to be sent.
+    pub fn changing(&self) -> Arc<AtomicU32> {
+        self.with(|standing| Arc::clone(&standing.changing)).unwrap_or_default()
     }
 
     /// How launch times of a class are said; none where the interface refused them.

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use tempos_ptp::ClockConfig;
 use tempos_qdisc::{Link, Options, Saved, TAPRIO_HANDLE, read, read_all, restore, save};
 use tempos_tsn::{Schedule, show_duration};
 
+use crate::changing::Changing;
 use crate::clocks::Clocks;
 use crate::fit::{same_gates, taprio};
 use crate::ladder::{Launching, Shape, asked, children, climb, queue_of, rearm, shape};
@@ -57,6 +58,8 @@ pub struct Standing {
     pub members: Vec<Member>,
     /// Steps of the clock that were seen: launch times from before are worth nothing.
     pub steps: Arc<AtomicU64>,
+    /// How many are changing the gates now: the kernel opens them all meanwhile, and members hold their frames back.
+    pub changing: Arc<AtomicU32>,
     /// Why the gates do not work now.
     pub trouble: Option<String>,
     /// The clocks of the members.
@@ -76,6 +79,7 @@ impl Standing {
             children: Vec::new(),
             members: Vec::new(),
             steps: Arc::default(),
+            changing: Arc::default(),
             trouble: None,
             clocks: Clocks::default(),
             counts: BTreeMap::new(),
@@ -107,7 +111,8 @@ impl Standing {
             }
             self.saved = Some(saved);
         }
-        match climb(&self.link, &self.schedule, &self.launching()) {
+        let changing = Changing::begin(&self.changing);
+        match climb(&self.link, &self.schedule, &self.launching(), &changing) {
             Ok(shape) => {
                 self.shape = Some(shape);
                 self.note_children();
@@ -153,7 +158,8 @@ impl Standing {
     /// The gates again, in the way that was obtained, on nothing.
     fn renew(&mut self) -> Result<(), String> {
         let Some(old) = &self.shape else { return self.set() };
-        match shape(&self.link, &self.schedule, old.mode, &self.launching()) {
+        let changing = Changing::begin(&self.changing);
+        match shape(&self.link, &self.schedule, old.mode, &self.launching(), &changing) {
             Ok(new) => {
                 self.shape = Some(Shape { refused: old.refused.clone(), ..new });
                 self.note_children();
@@ -310,10 +316,12 @@ impl Standing {
             return;
         }
         let done = match (&self.shape, anew) {
-            (Some(shape), false) => rearm(&self.link, &self.schedule, shape)
-                .map_err(|refusal| refusal.to_string())
-                // A root that is not there any more is no reason to give up.
-                .or_else(|_| self.renew()),
+            (Some(shape), false) => {
+                rearm(&self.link, &self.schedule, shape, &Changing::begin(&self.changing))
+                    .map_err(|refusal| refusal.to_string())
+                    // A root that is not there any more is no reason to give up.
+                    .or_else(|_| self.renew())
+            }
             _ => self.renew(),
         };
         match done {

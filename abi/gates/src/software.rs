@@ -6,6 +6,8 @@
 //! at once. The true one follows with a base time that lies ahead; until then the closed one goes on. Some kernels
 //! begin a schedule one entry of the old one before its base time: the last closed entry is a very short one.
 
+use std::time::{Duration, Instant};
+
 use tempos_qdisc::{Entry, Link, Refusal, Taprio, change_taprio};
 use tempos_tsn::{Schedule, wire_ns};
 
@@ -35,6 +37,7 @@ const TRIES_MAX: u32 = 3;
 /// What the kernel says.
 pub fn reopen(link: &Link, schedule: &Schedule, shape: &Shape) -> Result<(), Refusal> {
     let cycle_ns = closed_cycle_ns(link, BRIEF_NS);
+    let begun = Instant::now();
     for further in 0..TRIES_MAX {
         let base_ns = next_start(schedule, tai_ns() + (AHEAD_NS << further));
         let asked = taprio(&Schedule { base_ns, ..schedule.clone() }, shape.mode, shape.sizes);
@@ -45,6 +48,9 @@ pub fn reopen(link: &Link, schedule: &Schedule, shape: &Shape) -> Result<(), Ref
         }
         // It may have been too late: once more, with more time.
     }
+    // From its first cycle on the closed schedule is in force: whoever holds frames back does so until then.
+    let closed_by = begun + Duration::from_nanos(2 * u64::from(cycle_ns));
+    std::thread::sleep(closed_by.saturating_duration_since(Instant::now()));
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod gates;
 mod late;
 mod launch;
 mod link;
+mod pause;
 mod ptp;
 mod socket;
 #[cfg(test)]

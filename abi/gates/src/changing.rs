@@ -1,0 +1,63 @@
+//! That gates are being changed: the kernel opens all of them while it takes a schedule, and where they were deleted there
+//! are none. Whoever sends through them holds back until it is over.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// One change; it is over when this says so, or is dropped.
+#[derive(Debug)]
+pub struct Changing {
+    count: Arc<AtomicU32>,
+    goes_on: Cell<bool>,
+}
+
+impl Changing {
+    /// Begins one.
+    pub fn begin(count: &Arc<AtomicU32>) -> Self {
+        let changing = Changing { count: Arc::clone(count), goes_on: Cell::new(false) };
+        changing.again();
+        changing
+    }
+
+    /// It goes on after all.
+    pub fn again(&self) {
+        if !self.goes_on.replace(true) {
+            self.count.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// The gates are in force.
+    pub fn over(&self) {
+        if self.goes_on.replace(false) {
+            self.count.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        self.over();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_change_counts_once_and_ends_in_any_case() {
+        let count = Arc::<AtomicU32>::default();
+        let now = || count.load(Ordering::SeqCst);
+        let one = Changing::begin(&count);
+        one.again();
+        let other = Changing::begin(&count);
+        assert_eq!(now(), 2);
+        one.over();
+        one.over();
+        assert_eq!(now(), 1);
+        one.again();
+        drop((one, other));
+        assert_eq!(now(), 0);
+    }
+}
