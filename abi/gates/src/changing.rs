@@ -4,6 +4,10 @@
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// Whoever looked just before a change began has sent by then.
+const GRACE: Duration = Duration::from_micros(50);
 
 /// One change; it is over when this says so, or is dropped.
 #[derive(Debug)]
@@ -13,7 +17,7 @@ pub struct Changing {
 }
 
 impl Changing {
-    /// Begins one.
+    /// Begins one, and waits a moment for those who are sending.
     pub fn begin(count: &Arc<AtomicU32>) -> Self {
         let changing = Changing { count: Arc::clone(count), goes_on: Cell::new(false) };
         changing.again();
@@ -24,6 +28,7 @@ impl Changing {
     pub fn again(&self) {
         if !self.goes_on.replace(true) {
             self.count.fetch_add(1, Ordering::SeqCst);
+            std::thread::sleep(GRACE);
         }
     }
 

@@ -30,7 +30,7 @@ pub fn draw(title: &str, marks: &[(u64, String)], scenes: &[Scene]) -> String {
     let longest = scenes.iter().filter_map(|scene| scene.legs.last()?.1.iter().max());
     let most = longest.chain(marks.iter().map(|(ns, _)| ns)).max().copied().unwrap_or(0);
     let end_ns = (most / STEP_NS + 1) * STEP_NS;
-    let inner = WIDTH - LEFT - 20;
+    let inner = WIDTH - LEFT - 40;
     let x_of = |ns: u64| LEFT as f64 + ns as f64 / end_ns as f64 * inner as f64;
     let mut svg = String::new();
     // Writing into a String does not fail.
