@@ -77,7 +77,7 @@ flap() {
 }
 heal flap link-returned 300 2 flap
 heal graft child-grafted 470 2 $A tsn-gates etf va 3 50000
-heal deleted gates-lost 450 3 $A tsn-gates delete va
+heal deleted gates-lost 450 4 $A tsn-gates delete va
 
 step() { date -s "@$(($(date +%s) + $1))" >/dev/null; }
 heal back clock-stepped 450 2 step -20

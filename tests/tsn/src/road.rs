@@ -9,8 +9,8 @@ pub struct Spread {
     pub mean_ns: u64,
     /// What half of them do not exceed.
     pub p50_ns: u64,
-    /// What 95 of 100 do not exceed.
-    pub p95_ns: u64,
+    /// What 90 of 100 do not exceed.
+    pub p90_ns: u64,
     /// What 99 of 100 do not exceed.
     pub p99_ns: u64,
     /// The longest.
@@ -31,7 +31,7 @@ impl Spread {
             events: sorted.len(),
             mean_ns: u64::try_from(sum / sorted.len().max(1) as u128).unwrap_or(u64::MAX),
             p50_ns: at(500),
-            p95_ns: at(950),
+            p90_ns: at(900),
             p99_ns: at(990),
             max_ns: sorted.last().copied().unwrap_or(0),
         }
@@ -93,12 +93,12 @@ mod tests {
     #[test]
     fn a_spread_is_that_of_the_durations() {
         let hundred: Vec<u64> = (1..=100).rev().collect();
-        let spread = Spread { events: 100, mean_ns: 50, p50_ns: 50, p95_ns: 95, p99_ns: 99, max_ns: 100 };
+        let spread = Spread { events: 100, mean_ns: 50, p50_ns: 50, p90_ns: 90, p99_ns: 99, max_ns: 100 };
         assert_eq!(Spread::of(&hundred), spread);
         assert_eq!(Spread::of(&[]), Spread::default());
         assert_eq!(
             Spread::of(&[7]),
-            Spread { events: 1, mean_ns: 7, p50_ns: 7, p95_ns: 7, p99_ns: 7, max_ns: 7 }
+            Spread { events: 1, mean_ns: 7, p50_ns: 7, p90_ns: 7, p99_ns: 7, max_ns: 7 }
         );
     }
 

@@ -15,8 +15,8 @@ use picture::{Scene, draw};
 const HELP: &str = "\
 tsn-road measure --into FILE FROM:TIMES LEG:TIMES LEG:TIMES ...
                  prints how long each leg took; FILE gets `LEG NS` for each event and leg
-tsn-road compare --road FILE --with FILE --mean-ns NS --p95-ns NS [--label NAME]
-                 whether mean and 95th percentile of all the way are no further apart than that
+tsn-road compare --road FILE --with FILE --mean-ns NS --p90-ns NS [--label NAME]
+                 whether mean and 90th percentile of all the way are no further apart than that
 tsn-road table   SCENE:ROAD ...                          a table of all legs, in microseconds
 tsn-road draw    --svg FILE --title TEXT [--mark-us N:TEXT]... SCENE:ROAD ...
 
@@ -104,16 +104,16 @@ fn whole(file: &str) -> Result<Spread, String> {
 
 fn compare(mut arguments: Arguments) -> Result<bool, String> {
     let (one, other): (String, String) = (arguments.needed("road")?, arguments.needed("with")?);
-    let (mean_ns, p95_ns): (u64, u64) = (arguments.needed("mean-ns")?, arguments.needed("p95-ns")?);
+    let (mean_ns, p90_ns): (u64, u64) = (arguments.needed("mean-ns")?, arguments.needed("p90-ns")?);
     let label: String = arguments.or("label", String::from("all the way"))?;
     arguments.done()?;
     let (one, other) = (whole(&one)?, whole(&other)?);
-    let (mean, p95) = (one.mean_ns.abs_diff(other.mean_ns), one.p95_ns.abs_diff(other.p95_ns));
+    let (mean, p90) = (one.mean_ns.abs_diff(other.mean_ns), one.p90_ns.abs_diff(other.p90_ns));
     say(format_args!(
-        "{label}: means {mean} ns apart ({mean_ns} at most), 95th percentiles {p95} ns ({p95_ns}), 99th {} ns",
+        "{label}: means {mean} ns apart ({mean_ns} at most), 90th percentiles {p90} ns ({p90_ns}), 99th {} ns",
         one.p99_ns.abs_diff(other.p99_ns)
     ));
-    Ok(mean <= mean_ns && p95 <= p95_ns)
+    Ok(mean <= mean_ns && p90 <= p90_ns)
 }
 
 fn us(ns: u64) -> String {
