@@ -20,6 +20,7 @@ mod software;
 mod tell;
 #[cfg(test)]
 mod tests;
+mod urgent;
 mod watchdog;
 
 pub use fit::{same_gates, schedule_of, taprio};
