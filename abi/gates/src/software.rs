@@ -3,8 +3,9 @@
 //! A software taprio that gets a schedule opens every gate until that starts, which may be a cycle later
 //! (net/sched/sch_taprio.c: it forgets the entry in force), and where the base time has passed it takes the first
 //! entry too early. So a schedule whose gates are all closed, with a cycle of some microseconds, goes first: it starts
-//! at once. When it is in force the true one follows with a base time that lies ahead; until then the closed one goes on. Some kernels
-//! begin a schedule one entry of the old one before its base time: the last closed entry is a very short one.
+//! at once. When it is in force the true one follows, with a base time that lies ahead; until then the closed one goes
+//! on. Some kernels begin a schedule one entry of the old one before its base time: the last closed entry is a very
+//! short one. Until the closed one is in force whoever sends is to hold back (`Changing`).
 
 use std::time::Duration;
 
