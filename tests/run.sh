@@ -83,12 +83,13 @@ if [ $# -eq 0 ]; then
     sh tests/rest/schemathesis.sh
 fi
 
-# Real gates in a virtual machine, which installs QEMU and a kernel where they are missing; two minutes.
+# Real gates in virtual machines, which installs QEMU and kernels where they are missing: an ordinary kernel and one with
+# PREEMPT_RT side by side, on a CPU each.
 case " ${*:-tsn} " in
     *tsn*)
-        say "gates of a real kernel, in QEMU"
+        say "gates of two real kernels, in QEMU"
         target=${CARGO_TARGET_DIR:-target}
-        PROGRAMS=$target/debug sh tests/tsn/run.sh cloud-amd64
+        PROGRAMS=$target/debug sh tests/tsn/run.sh cloud-amd64 6.12-rt-amd64
         ;;
 esac
 

@@ -68,7 +68,10 @@ impl Incident {
     /// Gates were set again: nothing had left through one of them.
     pub const GATE_SILENT: Incident = Incident(7);
 
-    const WORDS: [&str; 8] = [
+    /// The clock on which a schedule rests was lost: out of its bounds, or nobody says any more how it is.
+    pub const CLOCK_LOST: Incident = Incident(8);
+
+    const WORDS: [&str; 9] = [
         "launch-missed",
         "launch-invalid",
         "gate-closed",
@@ -77,6 +80,7 @@ impl Incident {
         "gates-lost",
         "clock-stepped",
         "gate-silent",
+        "clock-lost",
     ];
 }
 

@@ -51,10 +51,12 @@ put "$cache/tools/bin/dash" bin
 ln -s dash "$root/bin/sh"
 put "$cache/tools/bin/ip" sbin
 put "$cache/tools/usr/bin/setfattr" sbin
-for program in temposd temposctl tempos-tsn tempos-proc-producer tsn-gates tsn-phases; do put "$programs/$program" t; done
-for plugin in "$programs"/libtempos_adapter_*.so "$programs"/libtempos_queue_*.so \
-    "$programs/libtempos_invoker_spawn.so"; do
-    [ -e "$plugin" ] && put "$plugin" plugins
+put "$cache/tools/usr/sbin/ptp4l" sbin
+put "$cache/tools/usr/bin/chrt" sbin
+for program in temposd temposctl tempos-tsn tempos-proc-producer tsn-gates tsn-phases tsn-road; do put "$programs/$program" t; done
+# Those that the checks need: each node that starts takes all of them, in the guest's time.
+for plugin in adapter_udp adapter_unix adapter_tsn queue_fifo queue_priority invoker_spawn invoker_dlf; do
+    put "$programs/libtempos_$plugin.so" plugins
 done
 put "$programs/tsn-marks" t
 # The daemon takes plugins that nobody else may write.
@@ -63,6 +65,8 @@ cp "$here/guest/lib.sh" "$here/guest/node.sh" "$root/t/"
 cp "$here"/checks/*.sh "$root/checks/"
 mkdir "$root/examples"
 cp -r "$here/../../examples/tsn" "$root/examples/"
+# The guest has no compiler.
+cc -O2 -shared -fPIC -I"$here/../../abi/include" -o "$root/t/control.so" "$here/../../examples/tsn/control.c" -lm
 cp "$here/guest/init" "$root/init"
 chmod 755 "$root/init" "$root"/t/*
 echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"

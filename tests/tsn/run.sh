@@ -3,10 +3,10 @@
 # `ok NAME` or `FAILED NAME: why` for each check, and a summary.
 #
 #   sh tests/tsn/run.sh                          the kernel cloud-amd64
-#   sh tests/tsn/run.sh cloud-amd64 6.12-rt-amd64    several kernels: any linux-image-NAME of Debian
+#   sh tests/tsn/run.sh cloud-amd64 6.12-rt-amd64    several kernels, side by side: any linux-image-NAME of Debian
 #   PROGRAMS=DIR sh tests/tsn/run.sh             takes programs and plugins from there and builds none
 #   ONLY=20-gates sh tests/tsn/run.sh            only the checks of that file
-#   LIMIT=900 sh tests/tsn/run.sh                seconds that one boot may take; 600 by default
+#   LIMIT=300 sh tests/tsn/run.sh                seconds that one boot may take; 900 by default
 #
 # The guest's clock counts instructions (2 ns each) on one virtual CPU: a busy machine makes the run longer, not its
 # frames later. Figures show logic and order, not the speed of any product; from run to run they differ a little.
@@ -60,6 +60,8 @@ if [ ! -e "$cache/tools/complete" ]; then
     done
     : >"$cache/tools/complete"
 fi
+[ -e "$cache/tools/usr/sbin/ptp4l" ] || unpack linuxptp "$cache/tools"
+[ -e "$cache/tools/usr/bin/chrt" ] || unpack util-linux "$cache/tools"
 [ -e "$cache/tools/usr/bin/setfattr" ] || { unpack libattr1 "$cache/tools" && unpack attr "$cache/tools"; }
 for kernel; do
     [ ! -e "$cache/kernels/$kernel/complete" ] || continue
@@ -77,33 +79,42 @@ done
 # --- programs --------------------------------------------------------------------------------------------
 if [ -z "${PROGRAMS:-}" ]; then
     say "building"
-    set_plugins=''
-    for folder in plugins/adapter-* plugins/queue-* plugins/invoker-spawn; do set_plugins="$set_plugins -p tempos-$(basename "$folder")"; done
-    # shellcheck disable=SC2086 # several flags
-    cargo build --quiet --locked -p temposd -p tempos-dbus -p tempos-gates -p tempos-proc-producer -p tempos-tsn-rig $set_plugins
+    cargo build --quiet --locked -p temposd -p tempos-dbus -p tempos-gates -p tempos-proc-producer -p tempos-tsn-rig \
+        -p tempos-adapter-udp -p tempos-adapter-unix -p tempos-adapter-tsn -p tempos-queue-fifo -p tempos-queue-priority \
+        -p tempos-invoker-spawn -p tempos-invoker-dlf
     PROGRAMS=$target/debug
 fi
 
 # --- boot, and judge ---------------------------------------------------------------------------------------
-passed=0 failed=0
-for kernel; do
-    say "kernel $kernel"
-    out=$cache/out/$kernel
+passed=0 failed=0 booted='' booting=''
+trap 'kill $booting 2>/dev/null || true; exit 130' INT TERM HUP
+
+# Starts a machine.
+boot() {
+    out=$cache/out/$1
     rm -rf "$out" && mkdir -p "$out"
-    sh tests/tsn/initrd.sh "$cache" "$kernel" "$PROGRAMS" "$out/initrd.gz"
-    started=$(date +%s)
+    sh tests/tsn/initrd.sh "$cache" "$1" "$PROGRAMS" "$out/initrd.gz"
+    date +%s >"$out/started"
     # Consoles go to files: a pipe that blocks would let this machine's time into the guest.
-    timeout -k 5 "${LIMIT:-600}" qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -M q35 \
+    timeout -k 5 "${LIMIT:-900}" qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -M q35 \
         -accel tcg,thread=single -cpu max,-rdrand,-rdseed -icount shift=1,sleep=off \
         -rtc base=2026-01-01T00:00:00,clock=vm -smp 1 -m 1024 \
-        -kernel "$(echo "$cache/kernels/$kernel"/boot/vmlinuz-*)" -initrd "$out/initrd.gz" \
-        -append "console=ttyS0 panic=-1 quiet tsc=reliable nokaslr norandmaps random.trust_bootloader=off checks=${ONLY:-}" \
-        -serial "file:$out/console" -serial "file:$out/artefacts" </dev/null || true
+        -kernel "$(echo "$cache/kernels/$1"/boot/vmlinuz-*)" -initrd "$out/initrd.gz" \
+        -append "console=ttyS0 panic=-1 quiet tsc=reliable nokaslr norandmaps preempt=full random.trust_bootloader=off checks=${ONLY:-}" \
+        -serial "file:$out/console" -serial "file:$out/artefacts" </dev/null &
+    booting="$booting $!"
+    booted="$booted $1"
+}
+
+# What a machine said.
+judge() {
+    out=$cache/out/$1
+    say "kernel $1"
     tr -d '\r' <"$out/console" >"$out/log"
     tr -d '\r' <"$out/artefacts" | awk -v out="$out" '/^=== [-.a-z0-9]+$/ { file = out "/" $2; next } file { print >file }'
-    rm -f "$out/initrd.gz" "$out/console" "$out/artefacts"
     grep -E '^(GUEST|ok |FAILED )' "$out/log" || true
-    echo "log and pictures: $out; $(($(date +%s) - started)) s"
+    echo "log and pictures: $out; $(($(date -r "$out/console" +%s) - $(cat "$out/started"))) s"
+    rm -f "$out/initrd.gz" "$out/console" "$out/artefacts" "$out/started"
     for name in $(names); do
         if grep -q "^FAILED $name:" "$out/log"; then
             failed=$((failed + 1))
@@ -123,6 +134,19 @@ for kernel; do
                 ;;
         esac
     done
+}
+
+# As many at once as there are CPUs: each needs one.
+at_once=$(nproc)
+while [ $# -gt 0 ]; do
+    while [ $# -gt 0 ] && [ "$(echo "$booted" | wc -w)" -lt "$at_once" ]; do
+        boot "$1"
+        shift
+    done
+    for pid in $booting; do wait "$pid" || true; done
+    booting=''
+    for kernel in $booted; do judge "$kernel"; done
+    booted=''
 done
 echo
 echo "summary: $passed passed, $failed failed, 0 skipped"

@@ -1,5 +1,5 @@
-//! The thread that keeps one interface: it hears links, disciplines and the clock, and looks at the gates ten times a
-//! second. The kernel tells a program of its own changes too; they change nothing, and so nothing follows.
+//! The thread that keeps one interface: it hears links, disciplines and the clock, and looks at the gates and asks ptp4l
+//! ten times a second. The kernel tells a program of its own changes too; they change nothing, and so nothing follows.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -191,6 +191,7 @@ impl Eyes {
     fn look(&mut self, now: Instant) {
         let shared = Arc::clone(&self.shared);
         let mut standing = lock(&shared.standing);
+        standing.look_at_clocks(now);
         if standing.owner.is_none() {
             self.inherit(&mut standing);
             return;

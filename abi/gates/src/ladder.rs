@@ -8,6 +8,7 @@ use tempos_qdisc::{
 };
 use tempos_tsn::{Schedule, show_duration};
 
+use crate::changing::Changing;
 use crate::fit::{same_gates, taprio};
 use crate::software;
 
@@ -43,21 +44,28 @@ pub fn mode_word(mode: Mode) -> &'static str {
     }
 }
 
-/// Sets a schedule the best way that the interface takes. Nothing of what stood there is left.
+/// Sets a schedule the best way that the interface takes. Nothing of what stood there is left. The change is over when
+/// gates are in force.
 ///
 /// # Errors
 /// One sentence for each way that was tried; no root stands then.
-pub fn climb(link: &Link, schedule: &Schedule, launching: &[Launching]) -> Result<Shape, Vec<String>> {
+pub fn climb(
+    link: &Link,
+    schedule: &Schedule,
+    launching: &[Launching],
+    changing: &Changing,
+) -> Result<Shape, Vec<String>> {
     let mut refused = Vec::new();
     let assist = Mode::TxtimeAssist { delay_ns: ASSIST_DELAY_NS };
     for mode in [Mode::FullOffload, assist, Mode::Software] {
-        match shape(link, schedule, mode, launching) {
+        match shape(link, schedule, mode, launching, changing) {
             Ok(mut shape) => {
                 refused.append(&mut shape.refused);
                 return Ok(Shape { refused, ..shape });
             }
             Err(failed) => {
                 // Whatever was set of it goes: the next way starts anew.
+                changing.again();
                 let _ = delete_root(link);
                 let last = failed.is_final;
                 if last {
@@ -89,11 +97,17 @@ impl From<Refusal> for Failed {
     }
 }
 
-/// Sets a schedule in one way, on an interface without a root of its own.
+/// Sets a schedule in one way, on an interface without a root of its own. The change is over when it is in force.
 ///
 /// # Errors
 /// What the kernel says, or that it took other gates than were asked for.
-pub fn shape(link: &Link, schedule: &Schedule, mode: Mode, launching: &[Launching]) -> Result<Shape, Failed> {
+pub fn shape(
+    link: &Link,
+    schedule: &Schedule,
+    mode: Mode,
+    launching: &[Launching],
+    changing: &Changing,
+) -> Result<Shape, Failed> {
     delete_root(link)?;
     let (root, sizes) = set(link, schedule, mode)?;
     let mut shape = Shape { mode, root, sizes, launch: Vec::new(), refused: Vec::new() };
@@ -117,6 +131,7 @@ pub fn shape(link: &Link, schedule: &Schedule, mode: Mode, launching: &[Launchin
     } else if !shape.launch.is_empty() || mode != Mode::FullOffload {
         change_taprio(link, root, &asked(schedule, &shape))?;
     }
+    changing.over();
     read_back(link, schedule, &shape)?;
     Ok(shape)
 }
@@ -187,15 +202,19 @@ pub fn asked(schedule: &Schedule, shape: &Shape) -> Taprio {
     taprio(schedule, shape.mode, shape.sizes)
 }
 
-/// Gives a standing root its schedule again: a software taprio that was stopped starts.
+/// Gives a standing root its schedule again: a software taprio that was stopped starts. The change is over when it is in
+/// force.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn rearm(link: &Link, schedule: &Schedule, shape: &Shape) -> Result<(), Refusal> {
+pub fn rearm(link: &Link, schedule: &Schedule, shape: &Shape, changing: &Changing) -> Result<(), Refusal> {
     if closes(schedule, shape.mode) {
-        return software::reopen(link, schedule, shape);
+        software::reopen(link, schedule, shape)?;
+    } else {
+        change_taprio(link, shape.root, &asked(schedule, shape))?;
     }
-    change_taprio(link, shape.root, &asked(schedule, shape))
+    changing.over();
+    Ok(())
 }
 
 fn read_back(link: &Link, schedule: &Schedule, shape: &Shape) -> Result<(), Failed> {

@@ -19,6 +19,10 @@ pub enum Incident {
     Refused,
     /// A schedule that had to wait for another one to go is kept now.
     Followed,
+    /// The clock is not what it is to be.
+    ClockLost,
+    /// The clock counts again.
+    ClockCounts,
 }
 
 impl Incident {
@@ -33,6 +37,8 @@ impl Incident {
             Incident::Silent => "gate-silent",
             Incident::Refused => "gates-refused",
             Incident::Followed => "schedule-followed",
+            Incident::ClockLost => "clock-lost",
+            Incident::ClockCounts => "clock-counts",
         }
     }
 }
@@ -42,7 +48,9 @@ impl Incident {
 pub struct News {
     /// Why.
     pub incident: Incident,
-    /// Whether the gates work again, or do not any more.
+    /// Whether it is counted: gates were set again, or a clock was lost that counted.
+    pub counts: bool,
+    /// Whether what was granted holds now: the gates work, and the clock counts where one is asked.
     pub works: bool,
     /// One sentence.
     pub sentence: String,

@@ -1,9 +1,10 @@
 //! Who keeps which interface: several members with one schedule share the one root.
 
 use std::os::unix::fs::MetadataExt;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tempos_ptp::ClockConfig;
 use tempos_qdisc::{Link, Mode};
 use tempos_tsn::Schedule;
 
@@ -46,6 +47,9 @@ pub struct Want {
     pub lead_ns: Option<u64>,
     /// Whether it waits where another schedule is kept, until that one's members are gone.
     pub patient: bool,
+    /// The clock on which its schedule rests: while that does not count, what was granted does not hold; none: nobody
+    /// is asked.
+    pub clock: Option<ClockConfig>,
     /// Hears what happens: called by an ordinary thread, which it must not keep waiting.
     pub hear: Box<dyn Fn(&News) + Send>,
 }
@@ -87,19 +91,23 @@ pub fn join(interface: &str, want: Want) -> Result<Gates, String> {
         class: want.class,
         lead_ns: want.lead_ns,
         waits: false,
+        clock: want.clock,
         hear: want.hear,
     };
     match at {
         Some(at) => {
             let kept = &mut keepers[at];
             kept.next_id += 1;
-            admit(&mut kept.keeper.standing(), member, want.patient)?;
+            let mut standing = kept.keeper.standing();
+            admit(&mut standing, member, want.patient)?;
+            standing.welcome(id);
         }
         None => {
             if keepers.len() >= KEEPERS_MAX {
                 return Err(format!("the gates of {KEEPERS_MAX} interfaces are kept already"));
             }
             let keeper = first(link, member, want.patient)?;
+            keeper.standing().welcome(id);
             keepers.push(Kept { key, keeper, next_id: 1 });
         }
     }
@@ -184,6 +192,11 @@ impl Gates {
     /// Who opens the gates; none while they are an older copy's.
     pub fn mode(&self) -> Option<Mode> {
         self.with(|standing| standing.shape.as_ref().map(|shape| shape.mode)).flatten()
+    }
+
+    /// Not 0 while the gates are being changed: all of them are open then, and nothing is to be sent.
+    pub fn changing(&self) -> Arc<AtomicU32> {
+        self.with(|standing| Arc::clone(&standing.changing)).unwrap_or_default()
     }
 
     /// How launch times of a class are said; none where the interface refused them.

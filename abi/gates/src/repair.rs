@@ -3,13 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use tempos_ptp::ClockConfig;
 use tempos_qdisc::{Link, Options, Saved, TAPRIO_HANDLE, read, read_all, restore, save};
 use tempos_tsn::{Schedule, show_duration};
 
+use crate::changing::Changing;
+use crate::clocks::Clocks;
 use crate::fit::{same_gates, taprio};
-use crate::ladder::{Launching, Shape, asked, children, climb, mode_word, queue_of, rearm, shape};
+use crate::ladder::{Launching, Shape, asked, children, climb, queue_of, rearm, shape};
 use crate::news::{Incident, News};
 use crate::owner::Owner;
 
@@ -32,6 +35,8 @@ pub struct Member {
     pub lead_ns: Option<u64>,
     /// Its schedule is another one than that which is kept: it follows when those who have that one are gone.
     pub waits: bool,
+    /// The clock on which its schedule rests; none: nobody is asked.
+    pub clock: Option<ClockConfig>,
     /// Hears what happens.
     pub hear: Hear,
 }
@@ -53,8 +58,12 @@ pub struct Standing {
     pub members: Vec<Member>,
     /// Steps of the clock that were seen: launch times from before are worth nothing.
     pub steps: Arc<AtomicU64>,
+    /// How many are changing the gates now: the kernel opens them all meanwhile, and members hold their frames back.
+    pub changing: Arc<AtomicU32>,
     /// Why the gates do not work now.
     pub trouble: Option<String>,
+    /// The clocks of the members.
+    pub(crate) clocks: Clocks,
     counts: BTreeMap<&'static str, u64>,
 }
 
@@ -70,7 +79,9 @@ impl Standing {
             children: Vec::new(),
             members: Vec::new(),
             steps: Arc::default(),
+            changing: Arc::default(),
             trouble: None,
+            clocks: Clocks::default(),
             counts: BTreeMap::new(),
         }
     }
@@ -100,7 +111,8 @@ impl Standing {
             }
             self.saved = Some(saved);
         }
-        match climb(&self.link, &self.schedule, &self.launching()) {
+        let changing = Changing::begin(&self.changing);
+        match climb(&self.link, &self.schedule, &self.launching(), &changing) {
             Ok(shape) => {
                 self.shape = Some(shape);
                 self.note_children();
@@ -146,7 +158,8 @@ impl Standing {
     /// The gates again, in the way that was obtained, on nothing.
     fn renew(&mut self) -> Result<(), String> {
         let Some(old) = &self.shape else { return self.set() };
-        match shape(&self.link, &self.schedule, old.mode, &self.launching()) {
+        let changing = Changing::begin(&self.changing);
+        match shape(&self.link, &self.schedule, old.mode, &self.launching(), &changing) {
             Ok(new) => {
                 self.shape = Some(Shape { refused: old.refused.clone(), ..new });
                 self.note_children();
@@ -165,6 +178,7 @@ impl Standing {
     pub fn leave(&mut self, id: u64) {
         let before = self.launching();
         self.members.retain(|member| member.id != id);
+        self.watch_clocks();
         if self.owner.is_none() || self.members.is_empty() {
             return;
         }
@@ -302,10 +316,12 @@ impl Standing {
             return;
         }
         let done = match (&self.shape, anew) {
-            (Some(shape), false) => rearm(&self.link, &self.schedule, shape)
-                .map_err(|refusal| refusal.to_string())
-                // A root that is not there any more is no reason to give up.
-                .or_else(|_| self.renew()),
+            (Some(shape), false) => {
+                rearm(&self.link, &self.schedule, shape, &Changing::begin(&self.changing))
+                    .map_err(|refusal| refusal.to_string())
+                    // A root that is not there any more is no reason to give up.
+                    .or_else(|_| self.renew())
+            }
             _ => self.renew(),
         };
         match done {
@@ -319,52 +335,5 @@ impl Standing {
             }
             Err(why) => self.tell(Incident::Refused, Some(format!("{what}; the gates cannot be set: {why}"))),
         }
-    }
-
-    fn tell(&mut self, incident: Incident, trouble: Option<String>) {
-        if let Some(sentence) = trouble
-            && self.trouble.as_ref() != Some(&sentence)
-        {
-            self.trouble = Some(sentence.clone());
-            self.tell_all(incident, false, sentence);
-        }
-    }
-
-    fn tell_all(&self, incident: Incident, works: bool, sentence: String) {
-        let news = News { incident, works, sentence };
-        for member in self.members.iter().filter(|member| !member.waits) {
-            (member.hear)(&news);
-        }
-    }
-
-    /// How the schedule is kept, for those who ask what they got.
-    pub fn sentence(&self, id: u64, class: u8) -> String {
-        let waits = self.members.iter().any(|member| member.id == id && member.waits);
-        if waits && let Some(held) = self.members.iter().find(|member| !member.waits) {
-            return format!(
-                "mode none for now: {} keeps the schedule of channel {:?}, and this one's when that is closed",
-                self.link.name, held.name
-            );
-        }
-        let Some(shape) = &self.shape else {
-            return match &self.trouble {
-                Some(trouble) => trouble.clone(),
-                None => format!(
-                    "mode none for now: another node, or an older copy of this plugin, rules the gates of {}, and this \
-                     one's follow when that ends",
-                    self.link.name
-                ),
-            };
-        };
-        let launch = if shape.launch.iter().any(|(launching, _)| *launching == class) {
-            ", launch times by etf"
-        } else {
-            ""
-        };
-        let mut text = format!("class {class}, mode {}{launch}", mode_word(shape.mode));
-        if !shape.refused.is_empty() {
-            text.push_str(&format!(" (refused: {})", shape.refused.join("; ")));
-        }
-        text
     }
 }

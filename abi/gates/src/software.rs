@@ -3,8 +3,11 @@
 //! A software taprio that gets a schedule opens every gate until that starts, which may be a cycle later
 //! (net/sched/sch_taprio.c: it forgets the entry in force), and where the base time has passed it takes the first
 //! entry too early. So a schedule whose gates are all closed, with a cycle of some microseconds, goes first: it starts
-//! at once. The true one follows with a base time that lies ahead; until then the closed one goes on. Some kernels
-//! begin a schedule one entry of the old one before its base time: the last closed entry is a very short one.
+//! at once. When it is in force the true one follows, with a base time that lies ahead; until then the closed one goes
+//! on. Some kernels begin a schedule one entry of the old one before its base time: the last closed entry is a very
+//! short one. Until the closed one is in force whoever sends is to hold back (`Changing`).
+
+use std::time::Duration;
 
 use tempos_qdisc::{Entry, Link, Refusal, Taprio, change_taprio};
 use tempos_tsn::{Schedule, wire_ns};
@@ -28,6 +31,8 @@ const AHEAD_NS: u64 = 800_000;
 /// Before a base time that lies further ahead than this nothing is closed.
 const WAIT_NS_MAX: u64 = 1_000_000_000;
 const TRIES_MAX: u32 = 3;
+/// What the kernel's timer may be late.
+const TIMER_NS: u64 = 20_000;
 
 /// Closes all gates of a taprio that stands there, and opens them as the schedule says at the start of a cycle.
 ///
@@ -39,6 +44,8 @@ pub fn reopen(link: &Link, schedule: &Schedule, shape: &Shape) -> Result<(), Ref
         let base_ns = next_start(schedule, tai_ns() + (AHEAD_NS << further));
         let asked = taprio(&Schedule { base_ns, ..schedule.clone() }, shape.mode, shape.sizes);
         change_taprio(link, shape.root, &closed(asked.clone(), base_ns, cycle_ns))?;
+        // Before its first cycle it would be forgotten for the true one, and the gates stay open until that starts.
+        std::thread::sleep(Duration::from_nanos(u64::from(cycle_ns) + TIMER_NS));
         change_taprio(link, shape.root, &asked)?;
         if tai_ns() < base_ns {
             break;

@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::hardware::HardwareClock;
 use crate::message::{Data, PortDataSet, PortState, Question, TimeProperties, TimeStatus};
 use crate::tai::tai_offset_s;
-use crate::watch::{Bounds, Reading, Role, Watch};
+use crate::watch::{Bounds, Cause, Reading, Role, Watch};
 
 /// Where ptp4l listens unless it is told otherwise.
 pub const PTP4L_SOCKET: &str = "/var/run/ptp4l";
@@ -67,6 +67,8 @@ pub struct ClockState {
     pub granted: bool,
     /// Whether everything is in its bounds; where it is not granted all the same, the hold time is not over.
     pub in_bounds: bool,
+    /// Why it is not granted; none where it is.
+    pub cause: Option<Cause>,
     /// One sentence: how good it is, or what is wrong with it.
     pub reason: String,
     /// Nanoseconds from the grandmaster as last read; positive: ahead of it.
@@ -146,6 +148,7 @@ impl Clock {
         ClockState {
             granted: verdict.granted,
             in_bounds: verdict.in_bounds,
+            cause: verdict.cause,
             reason: verdict.reason,
             offset_ns: self.last.map(|reading| reading.offset_ns),
             port: self.last.map(|reading| reading.state),

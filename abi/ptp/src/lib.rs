@@ -32,4 +32,4 @@ pub use message::{
     TimeProperties, TimeStatus, decode, question,
 };
 pub use tai::tai_offset_s;
-pub use watch::{Bounds, Reading, Role, Verdict, Watch};
+pub use watch::{Bounds, Cause, Reading, Role, Verdict, Watch};

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use socket2::Socket;
-use tempos_abi::adapter::{Adapter, AdapterAbility, Capabilities, Channel, ChannelSpec, Direction};
+use tempos_abi::adapter::{
+    Adapter, AdapterAbility, Capabilities, Channel, ChannelSpec, ChannelTraits, Direction,
+};
 use tempos_abi::counters::{ChannelCounters, Counter, Incident};
 use tempos_abi::event::{RxSlot, TxFrame};
 use tempos_abi::std_types::RArc;
@@ -16,6 +18,7 @@ use tempos_tsn::Schedule;
 
 use crate::config::{Carrier, Config};
 use crate::launch::Launch;
+use crate::pause::Pause;
 use crate::{gates, late, launch, link, socket};
 
 /// The largest payload of a UDP datagram over IPv4; an Ethernet frame holds what the interface's MTU says.
@@ -100,8 +103,16 @@ impl Adapter for Tsn {
             })?;
             launching = Some(Launch::new(lead_ns, config.slot_ns, class, schedule, kept));
         }
+        let pause =
+            gates.as_ref().map(|gates| Pause::new(gates.changing())).transpose().map_err(|error| {
+                PluginError::system(
+                    format!("tsn channel \"{}\": descriptors to wait for gates", spec.name),
+                    &error,
+                )
+            })?;
         Ok(TsnChannel {
             socket,
+            pause,
             ingress,
             to,
             receiver: Receiver::new(spec.batch_max as usize, Want { source: true, control: false }),
@@ -134,6 +145,8 @@ pub struct TsnChannel {
     receiver: Receiver,
     class: u8,
     launch: Option<Launch>,
+    /// What a channel with gates waits for.
+    pause: Option<Pause>,
     gates: Option<Gates>,
     obstacle: Option<String>,
     config: Config,
@@ -216,7 +229,20 @@ fn count(counter: &Counter, n: u64) {
 
 impl Channel for TsnChannel {
     fn readiness(&self) -> RawFd {
-        self.socket.as_raw_fd()
+        self.pause.as_ref().map_or_else(|| self.socket.as_raw_fd(), Pause::readiness)
+    }
+
+    fn traits(&self) -> ChannelTraits {
+        ChannelTraits(if self.pause.is_some() { ChannelTraits::FLUSHES } else { 0 })
+    }
+
+    /// The host calls where there is room again, or the gates may have been changed.
+    fn flush(&mut self) -> io::Result<()> {
+        let told = self.pause.as_mut().is_some_and(|pause| pause.look(self.socket.as_fd()));
+        if told {
+            self.count_late();
+        }
+        Ok(())
     }
 
     fn recv_batch(&mut self, slots: &mut [RxSlot<'_>]) -> io::Result<usize> {
@@ -235,6 +261,9 @@ impl Channel for TsnChannel {
             self.count_late();
         }
         for (done, frame) in frames.iter().enumerate() {
+            if self.pause.as_mut().is_some_and(Pause::holds) {
+                return if done > 0 { Ok(done) } else { Err(io::ErrorKind::WouldBlock.into()) };
+            }
             let mut sent = self.send_one(frame);
             if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
                 // It tells of an earlier datagram, which the error queue names; this frame gets one more try.
@@ -244,6 +273,9 @@ impl Channel for TsnChannel {
             match sent {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let Some(pause) = &mut self.pause {
+                        pause.wait_for_room(self.socket.as_fd());
+                    }
                     return if done > 0 { Ok(done) } else { Err(error) };
                 }
                 Err(error) => {

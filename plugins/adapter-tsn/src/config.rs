@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use tempos_abi::adapter::{ChannelSpec, Direction};
 use tempos_abi::{LaneQos, OptionKind, OptionSpec, OptionValue, Options, PluginError};
+use tempos_ptp::ClockConfig;
 use tempos_tsn::{Document, Schedule, plan, show_duration};
 
 /// The option table.
@@ -71,6 +72,42 @@ pub const OPTIONS: &[OptionSpec] = &[
         "What happens where the schedule cannot be kept.",
     )
     .words("refuse|degrade"),
+    OptionSpec::new(
+        "ptp4l",
+        OptionKind::PATH,
+        "",
+        "With a schedule: ptp4l's management socket; the grant holds while its clock is in its bounds.",
+    ),
+    OptionSpec::new(
+        "ptp_hardware",
+        OptionKind::PATH,
+        "",
+        "With ptp4l: the clock of its card, which phc2sys keeps beside CLOCK_TAI.",
+    )
+    .unit("such as /dev/ptp0"),
+    OptionSpec::new("ptp_domain", OptionKind::INTEGER, "0", "With ptp4l: the domain.").unit("0 to 127"),
+    OptionSpec::new("ptp_port", OptionKind::INTEGER, "1", "With ptp4l: the number of the port.")
+        .unit("1 to 65534"),
+    OptionSpec::new("ptp_role", OptionKind::TEXT, "any", "With ptp4l: what the port is to be.")
+        .words("any|follower|leader"),
+    OptionSpec::new(
+        "ptp_offset_max",
+        OptionKind::DURATION,
+        "1us",
+        "With ptp4l: how far a follower may be from the grandmaster, and the card's clock from CLOCK_TAI.",
+    ),
+    OptionSpec::new(
+        "ptp_hold",
+        OptionKind::DURATION,
+        "2s",
+        "With ptp4l: how long all must be in its bounds before the clock counts (again).",
+    ),
+    OptionSpec::new(
+        "ptp_silence_max",
+        OptionKind::DURATION,
+        "1s",
+        "With ptp4l: how long it may say nothing, or a follower hear no Sync.",
+    ),
 ];
 
 const INLINE: [&str; 7] =
@@ -107,6 +144,8 @@ pub struct Config {
     pub refuse: bool,
     /// Where the schedule is from: its file, or the channel itself.
     pub source: String,
+    /// The clock on which the schedule rests; none: no ptp4l is asked.
+    pub clock: Option<ClockConfig>,
 }
 
 impl Config {
@@ -191,10 +230,16 @@ impl Reader<'_> {
             "refuse" => true,
             other => return Err(format!("on_unmet = {other:?} is neither \"refuse\" nor \"degrade\"")),
         };
+        let clock = crate::ptp::read(self.options)?;
+        if clock.is_some() && schedule.is_none() {
+            return Err(String::from(
+                "ptp4l needs a schedule, which rests on its clock: schedule = \"FILE\", or cycle and windows",
+            ));
+        }
         let launch_lead_ns = launch.then_some(lead as u64);
         let source =
             [self.text("schedule"), self.text("hop")].into_iter().flatten().collect::<Vec<_>>().join(" hop ");
-        Ok(Config { carrier, interface, schedule, priority, launch_lead_ns, slot_ns, refuse, source })
+        Ok(Config { carrier, interface, schedule, priority, launch_lead_ns, slot_ns, refuse, source, clock })
     }
 
     fn text(&self, key: &str) -> Option<&str> {

@@ -27,7 +27,7 @@ pub fn join(
     tell_channel(PLUGIN, &name, ChannelState::WORKS, "");
     let (counters, channel) = (spec.counters.clone(), name.clone());
     let hear = move |news: &News| {
-        if let Some(incident) = incident(news).filter(|_| news.works) {
+        if let Some(incident) = incident(news).filter(|_| news.counts) {
             counters.incident(incident).add(1);
         }
         let state = if news.works { ChannelState::WORKS } else { ChannelState::DEGRADED };
@@ -42,6 +42,7 @@ pub fn join(
         class,
         lead_ns: config.launch_lead_ns,
         patient: !config.refuse,
+        clock: config.clock.clone(),
         hear: Box::new(hear),
     };
     tempos_gates::join(interface, want)
@@ -54,8 +55,10 @@ fn incident(news: &News) -> Option<Incident> {
         tempos_gates::Incident::RootLost => Some(Incident::GATES_LOST),
         tempos_gates::Incident::ClockStepped => Some(Incident::CLOCK_STEPPED),
         tempos_gates::Incident::Silent => Some(Incident::GATE_SILENT),
+        tempos_gates::Incident::ClockLost => Some(Incident::CLOCK_LOST),
         tempos_gates::Incident::LinkLost
         | tempos_gates::Incident::Refused
-        | tempos_gates::Incident::Followed => None,
+        | tempos_gates::Incident::Followed
+        | tempos_gates::Incident::ClockCounts => None,
     }
 }

@@ -2,7 +2,8 @@
 //! and the launch time that a schedule of gates (IEEE 802.1Qbv) gives them.
 //!
 //! It knows packet(7), udp(7) and socket(7); it refuses to know what is in a frame, how gates are computed
-//! (`tempos-tsn` does) and how they are set and kept (`tempos-gates` does). `open` is called by the controller, the channel by its lane's queue worker.
+//! (`tempos-tsn` does) and how they and the clock are kept (`tempos-gates` does). `open` is called by the controller,
+//! the channel by its lane's queue worker.
 
 mod channel;
 mod config;
@@ -10,6 +11,8 @@ mod gates;
 mod late;
 mod launch;
 mod link;
+mod pause;
+mod ptp;
 mod socket;
 #[cfg(test)]
 mod tests;

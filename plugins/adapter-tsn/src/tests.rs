@@ -100,6 +100,20 @@ fn wrong_options_are_refused_with_one_sentence() {
             with("windows", texts(&["1-500us"])),
             "windows: \"1-500us\" is not CLASSES:LENGTH, such as \"1:500us\"",
         ),
+        (with("ptp4l", text("run/ptp4l")), "ptp4l = \"run/ptp4l\" is not a full path"),
+        (
+            with("ptp_hold", OptionValue::Integer(1)),
+            "options that begin with ptp_ need ptp4l = \"PATH\", such as \"/var/run/ptp4l\"",
+        ),
+        (with("ptp_port", OptionValue::Integer(0)), "ptp_port = 0 is not within 1 to 65534"),
+        (
+            with("ptp_silence_max", OptionValue::Integer(1_000)),
+            "ptp_silence_max = 1000ns is not within 200ms to 60s",
+        ),
+        (
+            [&ethernet("0x88B5")[..], &[("ptp4l", text("/run/ptp4l"))]].concat(),
+            "ptp4l needs a schedule, which rests on its clock: schedule = \"FILE\", or cycle and windows",
+        ),
         (
             with("priorities", texts(&["6=3"])),
             "priority 6 is mapped to class 3, which has no window: its frames would wait for ever; open its gate in \

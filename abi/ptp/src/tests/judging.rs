@@ -1,7 +1,7 @@
 //! A table of what is read when, and what the clock is worth then.
 
 use crate::message::{Identity, PortState};
-use crate::watch::{Bounds, Reading, Role, Watch};
+use crate::watch::{Bounds, Cause, Reading, Role, Watch};
 
 /// What happens at an instant.
 enum Step {
@@ -189,6 +189,8 @@ fn the_clock_is_worth_what_the_table_says() {
             let verdict = watch.verdict();
             let comes = verdict.reason.contains("it counts after");
             assert_eq!(verdict.in_bounds, *granted || comes, "case {case} at {at_ms} ms");
+            assert_eq!(verdict.cause == Some(Cause::Hold), comes, "case {case} at {at_ms} ms");
+            assert_eq!(verdict.cause.is_none(), *granted, "case {case} at {at_ms} ms");
             assert_eq!(verdict.granted, *granted, "case {case} at {at_ms} ms: {}", verdict.reason);
             assert!(
                 verdict.reason.contains(words),

@@ -8,6 +8,14 @@ pub fn now_ns() -> u64 {
     time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
 }
 
+/// Nanoseconds until CLOCK_TAI is that far into a second. Cycles of gates that divide a second begin with it.
+pub fn until_phase_ns(phase_ns: u64) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a timespec that lives across the call; the clock is there since Linux 3.10.
+    unsafe { libc::clock_gettime(libc::CLOCK_TAI, &raw mut time) };
+    (phase_ns + 1_000_000_000 - time.tv_nsec.unsigned_abs()) % 1_000_000_000
+}
+
 /// Sleeps until that instant; does not if it has passed. An absolute time does not drift, however late
 /// the thread wakes (clock_nanosleep(2)).
 pub fn sleep_until(ns: u64) {

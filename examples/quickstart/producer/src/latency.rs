@@ -10,12 +10,13 @@ const BUCKETS: usize = ((64 - STEP_BITS + 1) as usize) << STEP_BITS;
 pub struct Latencies {
     buckets: Vec<u64>,
     count: u64,
+    sum_ns: u128,
     max_ns: u64,
 }
 
 impl Default for Latencies {
     fn default() -> Self {
-        Latencies { buckets: vec![0; BUCKETS], count: 0, max_ns: 0 }
+        Latencies { buckets: vec![0; BUCKETS], count: 0, sum_ns: 0, max_ns: 0 }
     }
 }
 
@@ -24,6 +25,7 @@ impl Latencies {
     pub fn add(&mut self, ns: u64) {
         self.buckets[bucket(ns)] += 1;
         self.count += 1;
+        self.sum_ns += u128::from(ns);
         self.max_ns = self.max_ns.max(ns);
     }
 
@@ -38,6 +40,11 @@ impl Latencies {
             }
         }
         self.max_ns
+    }
+
+    /// The mean; 0 where there is none.
+    pub fn mean_ns(&self) -> u64 {
+        u64::try_from(self.sum_ns / u128::from(self.count.max(1))).unwrap_or(u64::MAX)
     }
 
     /// The highest.
@@ -90,8 +97,9 @@ mod tests {
     #[test]
     fn quantiles_are_those_of_the_values() {
         let mut latencies = Latencies::default();
-        assert_eq!((latencies.quantile(0.5), latencies.max_ns()), (0, 0));
+        assert_eq!((latencies.quantile(0.5), latencies.mean_ns(), latencies.max_ns()), (0, 0, 0));
         (1..=50).for_each(|ns| latencies.add(ns));
         assert_eq!((latencies.quantile(0.5), latencies.quantile(1.0), latencies.max_ns()), (25, 50, 50));
+        assert_eq!(latencies.mean_ns(), 25, "rounded down");
     }
 }

@@ -9,12 +9,13 @@ pub const HELP: &str = "\
 tempos-proc-producer: this machine's own counters as events, and the sink that counts them
 
   tempos-proc-producer --to PLACE (--rate N | --flood) [--seconds S] [--count N]
-                       [--name NAME] [--fifo PRIORITY] [--json]
+                       [--phase-us N] [--name NAME] [--fifo PRIORITY] [--json]
   tempos-proc-producer sink --listen PLACE [--seconds S] [--fifo PRIORITY] [--json]
 
 PLACE is udp:ADDRESS:PORT or unix:PATH, both datagrams, one event in each.
 
   --rate N         N events a second, 1 to 1000000, at absolute times: no drift
+  --phase-us N     with --rate: the first event N us into a second of CLOCK_TAI, 0 to 999999
   --flood          as many as the socket takes
   --seconds S      end after S seconds, 10 by default; the sink: never, until SIGTERM or SIGINT
   --count N        end after N events
@@ -48,6 +49,8 @@ pub struct Produce {
     pub to: Place,
     /// Events a second; `None`: as many as the socket takes.
     pub rate: Option<u32>,
+    /// Where in a second of CLOCK_TAI the first event is sent, in nanoseconds; `None`: at once.
+    pub phase_ns: Option<u64>,
     /// How long.
     pub limit: Duration,
     /// How many at most.
@@ -82,6 +85,7 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Job, String> {
     let is_sink = arguments.next_if(|first| first == "sink").is_some();
     let (mut place, mut rate, mut limit, mut count) = (None, None, None, u64::MAX);
     let (mut name, mut fifo, mut flood, mut json) = (String::from("vitals"), None, false, false);
+    let mut phase_us: Option<u64> = None;
     let place_flag = if is_sink { "--listen" } else { "--to" };
     while let Some(flag) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value; see --help"));
@@ -90,6 +94,7 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Job, String> {
             "--json" => json = true,
             "--flood" if !is_sink => flood = true,
             "--rate" if !is_sink => rate = Some(number(&flag, &value()?, 1, 1_000_000)?),
+            "--phase-us" if !is_sink => phase_us = Some(number(&flag, &value()?, 0, 999_999)?),
             "--count" if !is_sink => count = number(&flag, &value()?, 1, u64::MAX)?,
             "--name" if !is_sink => name = checked_name(value()?)?,
             "--seconds" => limit = Some(seconds(&value()?)?),
@@ -105,10 +110,12 @@ pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Job, String> {
     match (flood, rate) {
         (true, Some(_)) => return Err("--rate and --flood exclude each other".into()),
         (false, None) => return Err("one of --rate N and --flood is needed; see --help".into()),
+        (true, None) if phase_us.is_some() => return Err("--phase-us is for --rate N; see --help".into()),
         _ => {}
     }
     let limit = limit.unwrap_or(Duration::from_secs(10));
-    Ok(Job::Produce(Produce { to: place, rate, limit, count, name, fifo, json }))
+    let phase_ns = phase_us.map(|us| us * 1000);
+    Ok(Job::Produce(Produce { to: place, rate, phase_ns, limit, count, name, fifo, json }))
 }
 
 fn number<N>(flag: &str, text: &str, min: N, max: N) -> Result<N, String>
@@ -161,6 +168,8 @@ mod tests {
             ("--to udp:127.0.0.1:1", "one of --rate N and --flood"),
             ("--to udp:127.0.0.1:1 --rate 0", "1 to 1000000"),
             ("--to udp:127.0.0.1:1 --rate 5 --flood", "exclude each other"),
+            ("--to udp:127.0.0.1:1 --flood --phase-us 5", "--phase-us is for --rate"),
+            ("--to udp:127.0.0.1:1 --rate 5 --phase-us 1000000", "0 to 999999"),
             ("--to tcp:127.0.0.1:1 --flood", "udp:ADDRESS:PORT"),
             ("sink --listen unix:/x --rate 5", "unknown argument \"--rate\""),
             ("--to unix:/x --flood --name a=b", "letters"),

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use crate::clock::{ask_for_fifo, now_ns, sleep_until};
+use crate::clock::{ask_for_fifo, now_ns, sleep_until, until_phase_ns};
 use crate::latency::show_ns;
 use crate::options::Produce;
 use crate::socket::Socket;
@@ -31,7 +31,7 @@ pub fn run(order: &Produce) -> Result<Sent, String> {
     let mut line = String::with_capacity(512);
     let mut sent = Sent { name: order.name.clone(), fifo: order.fifo.map(ask_for_fifo), ..Sent::default() };
     let period_ns = order.rate.map(|rate| 1e9 / f64::from(rate));
-    let start_ns = now_ns();
+    let start_ns = now_ns() + order.phase_ns.map_or(0, until_phase_ns);
     let end_ns = start_ns.saturating_add(u64::try_from(order.limit.as_nanos()).unwrap_or(u64::MAX));
     for sequence in 0..order.count {
         if let Some(period_ns) = period_ns {

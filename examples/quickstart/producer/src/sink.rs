@@ -84,19 +84,20 @@ impl Counts {
         let mut text = String::new();
         for (name, (account, latencies)) in &self.producers {
             let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|share| latencies.quantile(share));
-            let (received, lost, max) = (account.received, account.lost(), latencies.max_ns());
+            let (received, lost) = (account.received, account.lost());
+            let (mean, max) = (latencies.mean_ns(), latencies.max_ns());
             let (duplicated, reordered) = (account.duplicated, account.reordered);
             text += &if json {
                 format!(
                     "{{\"producer\":\"{name}\",\"received\":{received},\"lost\":{lost},\
                      \"duplicated\":{duplicated},\"reordered\":{reordered},\
-                     \"latency_ns\":{{\"p50\":{p50},\"p99\":{p99},\"p99.9\":{p999},\"max\":{max}}}}}\n"
+                     \"latency_ns\":{{\"mean\":{mean},\"p50\":{p50},\"p99\":{p99},\"p99.9\":{p999},\"max\":{max}}}}}\n"
                 )
             } else {
-                let [p50, p99, p999, max] = [p50, p99, p999, max].map(show_ns);
+                let [mean, p50, p99, p999, max] = [mean, p50, p99, p999, max].map(show_ns);
                 format!(
                     "{name}: received {received}, lost {lost}, duplicated {duplicated}, reordered {reordered}; \
-                     end to end p50 {p50}, p99 {p99}, p99.9 {p999}, max {max}\n"
+                     end to end mean {mean}, p50 {p50}, p99 {p99}, p99.9 {p999}, max {max}\n"
                 )
             };
         }
@@ -201,8 +202,8 @@ mod tests {
         counts.book(b"noise", 0);
         assert_eq!(
             counts.render(false),
-            "vitals: received 3, lost 1, duplicated 0, reordered 0; end to end p50 2.0 µs, p99 2.0 µs, p99.9 \
-             2.0 µs, max 2.0 µs\n1 datagrams were no events of a producer\n"
+            "vitals: received 3, lost 1, duplicated 0, reordered 0; end to end mean 2.0 µs, p50 2.0 µs, p99 2.0 \
+             µs, p99.9 2.0 µs, max 2.0 µs\n1 datagrams were no events of a producer\n"
         );
         assert!(counts.render(true).starts_with("{\"producer\":\"vitals\",\"received\":3,\"lost\":1,"));
     }
