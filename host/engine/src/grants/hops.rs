@@ -6,11 +6,11 @@ use tempos_control::{
     units::show_ns,
 };
 
-use super::costs::{FUNCTION_BODY_NS, LaneCosts};
+use super::costs::{FUNCTION_BODY_NS, LaneCosts, rarity};
 use super::facts::{Facts, LevelFacts};
-use super::load::{Lanes, show_cpu};
-use super::response::Overload;
-use super::road::{Stage, function_ns, worst};
+use super::load::{Lanes, Load, show_cpu};
+use super::response::{Overload, Place};
+use super::road::{Piece, Stage, function_ns, worst};
 
 /// A hop in figures.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,8 @@ pub struct Part<'a> {
     pub best_ns: u64,
     /// How far that can be relied on.
     pub grade: Grade,
+    /// Which figures its bound is made of: a place in `costs::MISSES_PPM`.
+    pub nth: usize,
 }
 
 /// A hop.
@@ -47,8 +49,18 @@ pub struct View<'a> {
     pub lanes: &'a Lanes,
     /// The level.
     pub level: &'a LevelFacts,
-    /// Whether the rate of the road's events is among the loads.
-    pub rate_is_known: bool,
+    /// What the road's events are among the loads; `None` where their rate is not known.
+    pub own: Option<&'a Load>,
+}
+
+/// How the hops of a road are reckoned.
+#[derive(Clone, Copy)]
+struct Reckoning<'r, 'w> {
+    road: &'r [Stage<'w>],
+    /// Which figures count for what the event itself takes: a place in `costs::MISSES_PPM`.
+    nth: usize,
+    /// Whether an event is through before the next one of its topic comes, so that it waits for none of them.
+    alone: bool,
 }
 
 impl View<'_> {
@@ -58,73 +70,91 @@ impl View<'_> {
 
     /// The hops of a road in figures.
     pub fn parts<'w>(&self, road: &[Stage<'w>]) -> Vec<Part<'w>> {
+        let nth = rarity(figures(road)).unwrap_or(usize::MAX);
+        let of = |alone| self.reckon(Reckoning { road, nth, alone });
+        // Where they come one by one, it is tried whether each is through before the next. Half of the time between
+        // two is left for one that takes longer than 99 of 100.
+        let Some(own) = self.own.filter(|own| road.len() > 2 && own.burst == 1) else { return of(false) };
+        let alone = of(true);
+        let whole = alone.iter().map(|part| part.bound_ns.ok()).sum::<Option<u64>>();
+        let fits = whole.is_some_and(|ns| ns <= own.rate.interval_ns() / 2);
+        if fits { alone } else { of(false) }
+    }
+
+    fn reckon<'w>(&self, how: Reckoning<'_, 'w>) -> Vec<Part<'w>> {
         let mut parts = Vec::new();
-        for (at, stage) in road.iter().enumerate() {
+        for (at, stage) in how.road.iter().enumerate() {
             match stage {
                 Stage::Queue(topic) => {
                     let first = at == 0 && !topic.ingress.is_empty();
                     if first {
-                        parts.push(self.ingress(topic));
+                        parts.push(self.ingress(topic, how));
                     }
-                    // Who publishes, and a function worker that is done, wake the queue worker too.
-                    let before = at.checked_sub(1).and_then(|at| road.get(at));
-                    let inline = matches!(before, Some(Stage::Function(workflow)) if workflow.call.inline);
-                    let wakes = !first && !inline;
-                    parts.push(self.queue(topic, first, wakes, road.get(at + 1)));
+                    parts.push(self.queue(topic, at, first, how));
                 }
-                Stage::Function(workflow) => parts.push(self.function(workflow)),
-                Stage::Egress(topic) => parts.push(self.egress(topic)),
+                Stage::Function(workflow) => parts.push(self.function(workflow, how)),
+                Stage::Egress(topic) => parts.push(self.egress(topic, how)),
             }
         }
         parts
     }
 
-    fn ingress<'w>(&self, topic: &'w TopicSpec) -> Part<'w> {
-        let cost = worst(self.costs(), topic.ingress.iter());
+    fn ingress<'w>(&self, topic: &'w TopicSpec, how: Reckoning<'_, '_>) -> Part<'w> {
+        let costs = self.costs().rarer(how.nth);
+        let cost = worst(costs, topic.ingress.iter());
         Part {
             hop: Hop::Ingress(topic),
-            bound_ns: Ok(self.costs().wake_ns() + cost),
-            best_ns: cost,
+            bound_ns: Ok(costs.wake_ns() + cost),
+            best_ns: worst(self.costs(), topic.ingress.iter()),
             grade: self.grade(topic.ingress.iter()),
+            nth: how.nth,
         }
     }
 
-    fn queue<'w>(
-        &self,
-        topic: &'w TopicSpec,
-        first: bool,
-        wakes: bool,
-        next: Option<&Stage<'w>>,
-    ) -> Part<'w> {
-        let own = self.costs().queue_ns(&self.level.policy);
-        let ingress = if first { worst(self.costs(), topic.ingress.iter()) } else { 0 };
-        // What the next hop shows for itself is a part of the queue worker's time.
-        let after = match next {
-            Some(Stage::Egress(topic)) => self.egress_cost(topic),
-            Some(Stage::Function(workflow)) if workflow.call.inline => function_ns(self.costs(), workflow),
-            _ => 0,
+    fn queue<'w>(&self, topic: &'w TopicSpec, at: usize, first: bool, how: Reckoning<'_, '_>) -> Part<'w> {
+        let wakes = wakes(how.road, at) && !first;
+        let of = |costs: LaneCosts<'_>| {
+            let own = costs.queue_ns(&self.level.policy);
+            let ingress = if first { worst(costs, topic.ingress.iter()) } else { 0 };
+            // What the next hop shows for itself is a part of the queue worker's time.
+            let after = match how.road.get(at + 1) {
+                Some(Stage::Egress(topic)) => egress_cost(costs, topic),
+                Some(Stage::Function(workflow)) if workflow.call.inline => function_ns(costs, workflow),
+                _ => 0,
+            };
+            (own, own + ingress + after)
         };
-        let whole = own + ingress + after;
+        let (own, whole) = of(self.costs());
         let bound_ns = self.lanes.queue(&self.level.name).map(|ns| {
-            let ns = if self.rate_is_known { ns } else { ns.saturating_add(whole) };
-            let wake = if wakes { self.costs().wake_ns() } else { 0 };
-            (ns.max(whole) - ingress - after).saturating_add(wake)
+            let waits = if self.own.is_some() {
+                self.without_own(ns, &how.road[at], how).saturating_sub(whole)
+            } else {
+                ns
+            };
+            let costs = self.costs().rarer(how.nth);
+            let wake = if wakes { costs.wake_ns() } else { 0 };
+            of(costs).0.saturating_add(waits).saturating_add(wake)
         });
         let grade = match (self.level.is_real_time, self.lanes.stranger(self.facts, self.level)) {
             (false, _) => Grade::Shared,
-            (true, None) if self.rate_is_known => Grade::Guaranteed,
+            (true, None) if self.own.is_some() => Grade::Guaranteed,
             _ => Grade::Prioritised,
         };
-        Part { hop: Hop::Queue(topic), bound_ns, best_ns: own, grade }
+        Part { hop: Hop::Queue(topic), bound_ns, best_ns: own, grade, nth: how.nth }
     }
 
-    fn function<'w>(&self, workflow: &'w WorkflowSpec) -> Part<'w> {
-        let cost = function_ns(self.costs(), workflow);
+    fn function<'w>(&self, workflow: &'w WorkflowSpec, how: Reckoning<'_, '_>) -> Part<'w> {
+        let costs = self.costs().rarer(how.nth);
+        let (usual, cost) = (function_ns(self.costs(), workflow), function_ns(costs, workflow));
         let bound_ns = match workflow.call.inline {
             true => Ok(cost),
             false => self.lanes.functions(&self.level.name).map(|ns| {
-                let ns = if self.rate_is_known { ns.max(cost) } else { ns.saturating_add(cost) };
-                ns.saturating_add(self.costs().wake_ns())
+                let waits = if self.own.is_some() {
+                    self.without_own(ns, &Stage::Function(workflow), how).saturating_sub(usual)
+                } else {
+                    ns
+                };
+                cost.saturating_add(waits).saturating_add(costs.wake_ns())
             }),
         };
         let grade = match (self.level.is_real_time, workflow.call.deadline_ns) {
@@ -133,21 +163,48 @@ impl View<'_> {
             (true, Some(_)) => Grade::Guaranteed,
         };
         let best_ns = self.costs().method_ns(&workflow.call.method);
-        Part { hop: Hop::Function(workflow), bound_ns, best_ns, grade }
+        Part { hop: Hop::Function(workflow), bound_ns, best_ns, grade, nth: how.nth }
     }
 
-    fn egress<'w>(&self, topic: &'w TopicSpec) -> Part<'w> {
-        let cost = self.egress_cost(topic);
+    fn egress<'w>(&self, topic: &'w TopicSpec, how: Reckoning<'_, '_>) -> Part<'w> {
+        let cost = egress_cost(self.costs().rarer(how.nth), topic);
         Part {
             hop: Hop::Egress(topic),
             bound_ns: Ok(cost + self.level.linger_ns),
-            best_ns: cost,
+            best_ns: egress_cost(self.costs(), topic),
             grade: self.grade(members(topic)),
+            nth: how.nth,
         }
     }
 
-    fn egress_cost(&self, topic: &TopicSpec) -> u64 {
-        topic.egress.iter().map(|group| worst(self.costs(), group.members.iter())).sum()
+    /// How long what comes before an event at a place takes (`ns` with everything) where no event of its own topic is
+    /// there at the same time: without the other hops of its road. `R - Σ d(R)` of those is no less than the fixed
+    /// point without them, because the analysis is monotone.
+    fn without_own(&self, ns: u64, here: &Stage<'_>, how: Reckoning<'_, '_>) -> u64 {
+        let Some(own) = self.own.filter(|_| how.alone) else { return ns };
+        let level = self.level;
+        let on_queue = matches!(here, Stage::Queue(_));
+        let place = if on_queue { level.queue } else { level.functions };
+        let of = |pieces: &[Piece], at: Place, names: &dyn Fn(&Stage<'_>) -> Option<String>| -> u64 {
+            let before = pieces.iter().filter(|piece| {
+                place.yields_to(at)
+                    && names(here).as_ref() != Some(&piece.name)
+                    && how.road.iter().any(|stage| names(stage).as_ref() == Some(&piece.name))
+            });
+            before.map(|piece| own.task(at, piece.ns).demand(ns)).sum()
+        };
+        let topic = |stage: &Stage<'_>| match stage {
+            Stage::Queue(topic) => Some(topic.name.clone()),
+            _ => None,
+        };
+        let workflow = |stage: &Stage<'_>| match stage {
+            Stage::Function(workflow) => Some(workflow.name.clone()),
+            _ => None,
+        };
+        // On function workers a reservation counts as a whole; its events are not among the tasks there.
+        let is_reserved = level.reserved.is_some() && !on_queue;
+        let queue = if is_reserved { 0 } else { of(&own.work.queue, level.queue, &topic) };
+        ns.saturating_sub(queue + of(&own.work.functions, level.functions, &workflow))
     }
 
     fn grade<'c>(&self, channels: impl Iterator<Item = &'c ChannelSpec>) -> Grade {
@@ -156,12 +213,12 @@ impl View<'_> {
 
     /// Why a hop gives what it gives, one sentence without its end.
     pub fn why(&self, part: &Part<'_>) -> String {
-        let (costs, level) = (self.costs(), self.level);
+        let (costs, level) = (self.costs().rarer(part.nth), self.level);
         let wake = || show_ns(costs.wake_ns());
         match part.hop {
             Hop::Ingress(topic) => format!(
                 "{} to read it, and at most {} until the queue worker runs as {}; {}",
-                show_ns(part.best_ns),
+                show_ns(worst(costs, topic.ingress.iter())),
                 wake(),
                 level.runs_as(),
                 self.adapter_words(topic.ingress.iter()),
@@ -180,7 +237,7 @@ impl View<'_> {
                         level.runs_as(),
                         show_cpu(self.lanes.used_ppm(level))
                     );
-                    if !self.rate_is_known {
+                    if self.own.is_none() {
                         text.push_str(&format!(
                             "; topic {:?} says no rate: one event at a time is counted",
                             topic.name
@@ -192,7 +249,11 @@ impl View<'_> {
                 }
             },
             Hop::Function(workflow) => {
-                let method = format!("{} takes {}", workflow.call.method, show_ns(part.best_ns));
+                let method = format!(
+                    "{} takes {}",
+                    workflow.call.method,
+                    show_ns(costs.method_ns(&workflow.call.method))
+                );
                 let body = match workflow.call.deadline_ns {
                     Some(ns) => format!("the function at most {}, its deadline", show_ns(ns)),
                     None => format!(
@@ -217,7 +278,7 @@ impl View<'_> {
                     ns => format!(" after at most {} of lingering", show_ns(ns)),
                 };
                 let words = self.adapter_words(members(topic));
-                format!("{} to send it{linger}; {words}", show_ns(part.best_ns))
+                format!("{} to send it{linger}; {words}", show_ns(egress_cost(costs, topic)))
             }
         }
     }
@@ -227,6 +288,22 @@ impl View<'_> {
         worst.map_or_else(String::new, |channel| {
             let grade = self.facts.adapter(&channel.adapter).grade.word();
             format!("{} gives {grade} at best", channel.adapter)
+        })
+    }
+
+    /// Why channels are no guaranteed hop, with what would mend it.
+    pub fn lesser<'c>(&self, mut channels: impl Iterator<Item = &'c ChannelSpec>) -> Option<String> {
+        channels.find_map(|channel| {
+            let (adapter, grade) = (&channel.adapter, self.facts.adapter(&channel.adapter).grade);
+            if grade < Grade::Guaranteed {
+                let grade = grade.word();
+                return Some(format!(
+                    "{adapter} gives {grade} at best, for others share its way: unix or shm between programs of this \
+                     machine give more"
+                ));
+            }
+            let obtained = self.facts.obtained.get(&channel.name)?;
+            Some(format!("channel {:?} has obtained no more than {obtained}", channel.name))
         })
     }
 
@@ -358,6 +435,32 @@ impl View<'_> {
             }));
         }
     }
+}
+
+/// Who wakes the queue worker for a place of a road: who publishes, and a function worker that is done, but no
+/// function that ran on it.
+fn wakes(road: &[Stage<'_>], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|at| road.get(at));
+    !matches!(before, Some(Stage::Function(workflow)) if workflow.call.inline)
+}
+
+/// Of how many figures with a tail the time of a road is the sum: each wake-up, each piece of work, and once a look of
+/// the supervisor.
+pub fn figures(road: &[Stage<'_>]) -> usize {
+    let of = |(at, stage): (usize, &Stage<'_>)| match stage {
+        Stage::Queue(topic) => {
+            let reads = at == 0 && !topic.ingress.is_empty();
+            1 + usize::from(reads) + usize::from(wakes(road, at))
+        }
+        Stage::Function(workflow) => 1 + usize::from(!workflow.call.inline),
+        Stage::Egress(topic) => topic.egress.len(),
+    };
+    1 + road.iter().enumerate().map(of).sum::<usize>()
+}
+
+/// CPU time of an event's way to every group of a topic (ns).
+fn egress_cost(costs: LaneCosts<'_>, topic: &TopicSpec) -> u64 {
+    topic.egress.iter().map(|group| worst(costs, group.members.iter())).sum()
 }
 
 /// All channels out of a topic.
