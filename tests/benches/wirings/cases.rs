@@ -105,16 +105,18 @@ pub fn entrance(folder: &Path, topic: &str) -> PathBuf {
     folder.join(format!("{topic}.in"))
 }
 
-/// An endpoint lets in half as much again as is sent, so that a sender who is late once has not to wait with the next.
+/// An endpoint lets in half as much again as is sent, and what comes within a millisecond at once: a sender who is late
+/// once has not to wait with the next.
 fn rate(rate: u32) -> String {
-    format!("rate = {}, burst = 1", rate + rate / 2)
+    format!("rate = {}, burst = {}", rate + rate / 2, 1 + (rate + rate / 2).div_ceil(1000))
 }
 
 impl Case {
     /// The script.
     pub fn lua(&self, folder: &Path, function: &Path, addresses: &Addresses) -> String {
         let mut lua = String::from(
-            "tempos.qos \"control\" { rank = 150, scheduler = \"rr\", priority = 20, queue = { policy = \"edf\" } }\n",
+            "tempos.qos \"control\" { rank = 150, scheduler = \"rr\", priority = 20, share = 0, queue = { policy = \"edf\" } }\n\
+             tempos.qos \"best-effort\" { share = 0 }\n",
         );
         let asks = "request = { latency_p99 = \"1s\" }, on_unmet = \"degrade\"";
         let unix = |topic: &str, of: u32| {

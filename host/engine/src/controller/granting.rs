@@ -103,9 +103,16 @@ impl Controller {
             };
             Some((plugin.info.name.clone(), facts))
         });
-        let lesser =
-            self.grants().into_iter().filter(|(_, grant)| !grant.starts_with(Grade::Guaranteed.word()));
-        let obtained = lesser.map(|(channel, grant)| (channel.to_owned(), grant.to_owned())).collect();
+        let plans = || lanes().map(|entry| &entry.plan);
+        let sources = plans().flat_map(|plan| plan.sources.iter().flatten());
+        let outlets = plans().flat_map(|plan| plan.outlets.iter().flatten());
+        let channels = sources
+            .map(|source| (&source.spec, &source.grant))
+            .chain(outlets.map(|outlet| (&outlet.spec, &outlet.grant)));
+        let lesser = channels.filter(|(_, grant)| !grant.starts_with(Grade::Guaranteed.word()));
+        let obtained = lesser
+            .map(|(channel, grant)| (channel.name.clone(), (channel.adapter.clone(), grant.clone())))
+            .collect();
         Facts {
             cpus: std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u32),
             levels: levels.collect(),

@@ -116,8 +116,8 @@ pub struct Facts {
     pub levels: BTreeMap<String, LevelFacts>,
     /// Adapters that are loaded, by name.
     pub adapters: BTreeMap<String, AdapterFacts>,
-    /// Channels that are open and obtained less than guaranteed, by name: grade and reason.
-    pub obtained: BTreeMap<String, String>,
+    /// Channels that are open and obtained less than guaranteed, by name: the adapter; grade and reason.
+    pub obtained: BTreeMap<String, (String, String)>,
     /// What hops cost.
     pub costs: Costs,
 }

@@ -59,7 +59,8 @@ struct Reckoning<'r, 'w> {
     road: &'r [Stage<'w>],
     /// Which figures count for what the event itself takes: a place in `costs::MISSES_PPM`.
     nth: usize,
-    /// Whether an event is through before the next one of its topic comes, so that it waits for none of them.
+    /// Whether an event is through before the next one of its topic comes, so that it waits for none but those that
+    /// came with it.
     alone: bool,
 }
 
@@ -72,9 +73,9 @@ impl View<'_> {
     pub fn parts<'w>(&self, road: &[Stage<'w>]) -> Vec<Part<'w>> {
         let nth = rarity(figures(road)).unwrap_or(usize::MAX);
         let of = |alone| self.reckon(Reckoning { road, nth, alone });
-        // Where they come one by one, it is tried whether each is through before the next. Half of the time between
-        // two is left for one that takes longer than 99 of 100.
-        let Some(own) = self.own.filter(|own| road.len() > 2 && own.burst == 1) else { return of(false) };
+        // It is tried whether each is through before the next one comes, but for those that come at once. Half of the
+        // time between two is left for one that takes longer than 99 of 100.
+        let Some(own) = self.own.filter(|_| road.len() > 2) else { return of(false) };
         let alone = of(true);
         let whole = alone.iter().map(|part| part.bound_ns.ok()).sum::<Option<u64>>();
         let fits = whole.is_some_and(|ns| ns <= own.rate.interval_ns() / 2);
@@ -178,8 +179,8 @@ impl View<'_> {
     }
 
     /// How long what comes before an event at a place takes (`ns` with everything) where no event of its own topic is
-    /// there at the same time: without the other hops of its road. `R - Σ d(R)` of those is no less than the fixed
-    /// point without them, because the analysis is monotone.
+    /// there at the same time but those that came with it: at the other hops of its road there are no more. `R - Σ d(R)`
+    /// of what is not there is no less than the fixed point without it, because the analysis is monotone.
     fn without_own(&self, ns: u64, here: &Stage<'_>, how: Reckoning<'_, '_>) -> u64 {
         let Some(own) = self.own.filter(|_| how.alone) else { return ns };
         let level = self.level;
@@ -191,7 +192,8 @@ impl View<'_> {
                     && names(here).as_ref() != Some(&piece.name)
                     && how.road.iter().any(|stage| names(stage).as_ref() == Some(&piece.name))
             });
-            before.map(|piece| own.task(at, piece.ns).demand(ns)).sum()
+            let gone = ns.div_ceil(own.rate.interval_ns()).max(1);
+            before.map(|piece| piece.ns.saturating_mul(gone)).sum()
         };
         let topic = |stage: &Stage<'_>| match stage {
             Stage::Queue(topic) => Some(topic.name.clone()),
@@ -302,8 +304,8 @@ impl View<'_> {
                      machine give more"
                 ));
             }
-            let obtained = self.facts.obtained.get(&channel.name)?;
-            Some(format!("channel {:?} has obtained no more than {obtained}", channel.name))
+            let (of, obtained) = self.facts.obtained.get(&channel.name)?;
+            (of == adapter).then(|| format!("channel {:?} has obtained no more than {obtained}", channel.name))
         })
     }
 

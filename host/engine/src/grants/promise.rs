@@ -155,7 +155,18 @@ fn room(view: &View<'_>, parts: &[Part<'_>]) -> Option<String> {
         _ => None,
     })?;
     topic.ingress.iter().find_map(|channel| {
-        let most = channel.endpoint.in_flight.filter(|most| u64::from(*most) < held)?;
-        Some(format!("endpoint {:?} lets {most} events in at a time, and {held} may be there", channel.name))
+        let (name, endpoint) = (&channel.name, &channel.endpoint);
+        let rate = endpoint.rate?.max(1);
+        // One that is read late makes the next ones wait at a bucket that holds no more (`bridging::shaper`).
+        let needed = 1 + whole_ns.div_ceil(1_000_000_000 / u64::from(rate));
+        let burst = u64::from(endpoint.burst.unwrap_or(rate / 100).max(1));
+        if burst < needed {
+            return Some(format!(
+                "endpoint {name:?} lets in {burst} at once, so that one that is read late makes the next one wait: \
+                 burst = {needed}"
+            ));
+        }
+        let most = endpoint.in_flight.filter(|most| u64::from(*most) < held)?;
+        Some(format!("endpoint {name:?} lets {most} events in at a time, and {held} may be there"))
     })
 }

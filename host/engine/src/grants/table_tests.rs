@@ -86,7 +86,7 @@ fn scene(name: &str) -> (Vec<LevelSpec>, Option<&'static str>, Vec<&'static str>
             (vec![control], None, vec!["unix | unix | - | rate=100/s p99=2ms qos=strict"])
         }
         "calibrated, beside another" => {
-            (vec![control], None, vec!["unix@2000/1 | unix | - | p99=2ms qos=strict"])
+            (vec![control], None, vec!["unix@2000/2 | unix | - | p99=2ms qos=strict"])
         }
         "calibrated, reservation" => (vec![between("reserved", 180, reserved)], None, vec![]),
         "calibrated, unlocked" | "calibrated, functions refused" => (vec![control], None, vec![]),
