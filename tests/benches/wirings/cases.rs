@@ -63,8 +63,8 @@ pub const CASES: &[Case] = &[
     case("unix, strict, 1000/s, inline function", "strict", "unix", &[Inline], 1, 1000, &[]),
     case("unix, strict, 1000/s, function", "strict", "unix", &[Worker], 1, 1000, &[]),
     case("unix, control, 500/s, function", "control", "unix", &[Worker], 1, 500, &[]),
-    case("unix, strict, 500/s, 2 functions", "strict", "unix", &[Worker, Worker], 1, 500, &[]),
-    case("unix, strict, 500/s, inline and function", "strict", "unix", &[Inline, Worker], 1, 500, &[]),
+    case("unix, strict, 200/s, 2 functions", "strict", "unix", &[Worker, Worker], 1, 200, &[]),
+    case("unix, strict, 200/s, inline and function", "strict", "unix", &[Inline, Worker], 1, 200, &[]),
     case("unix, best-effort, 200/s, function", "best-effort", "unix", &[Worker], 1, 200, &[]),
     case("unix, control, 1000/s, beside strict 2000/s", "control", "unix", &[], 1, 1000, &[("strict", 2000)]),
     case(
@@ -105,13 +105,26 @@ pub fn entrance(folder: &Path, topic: &str) -> PathBuf {
     folder.join(format!("{topic}.in"))
 }
 
-/// An endpoint lets in half as much again as is sent, and what comes within a millisecond at once: a sender who is late
-/// once has not to wait with the next.
-fn rate(rate: u32) -> String {
-    format!("rate = {}, burst = {}", rate + rate / 2, 1 + (rate + rate / 2).div_ceil(1000))
+/// The most that a way is expected to take (µs), without functions and with: what is read late by so much must not make
+/// the next one wait.
+const EXPECTED_US: [u32; 2] = [400, 1200];
+
+/// What an endpoint lets in: a quarter more than is sent, so that a sender who is late once has not to wait with the next.
+fn let_in(rate: u32) -> u32 {
+    rate + rate / 4
+}
+
+/// How many events are sent at once, which is what the endpoint lets in at once.
+pub fn burst(rate: u32, has_function: bool) -> u32 {
+    1 + (let_in(rate) * EXPECTED_US[usize::from(has_function)]).div_ceil(1_000_000)
 }
 
 impl Case {
+    /// How many of its events are sent at once.
+    pub fn burst(&self) -> u32 {
+        burst(self.rate, !self.calls.is_empty())
+    }
+
     /// The script.
     pub fn lua(&self, folder: &Path, function: &Path, addresses: &Addresses) -> String {
         let mut lua = String::from(
@@ -119,12 +132,14 @@ impl Case {
              tempos.qos \"best-effort\" { share = 0 }\n",
         );
         let asks = "request = { latency_p99 = \"1s\" }, on_unmet = \"degrade\"";
-        let unix = |topic: &str, of: u32| {
-            format!("tempos.unix {{ path = {:?}, {} }}", entrance(folder, topic), rate(of))
+        let held = |rate: u32, burst: u32| format!("rate = {}, burst = {burst}", let_in(rate));
+        let unix = |topic: &str, held: &str| {
+            format!("tempos.unix {{ path = {:?}, {held} }}", entrance(folder, topic))
         };
+        let own = held(self.rate, self.burst());
         let ingress = match self.way {
-            "udp" => format!("tempos.udp {{ bind = \"{}\", {} }}", addresses.entrance, rate(self.rate)),
-            _ => unix("t0", self.rate),
+            "udp" => format!("tempos.udp {{ bind = \"{}\", {own} }}", addresses.entrance),
+            _ => unix("t0", &own),
         };
         let groups = addresses.groups.iter().enumerate();
         let egress: String = groups.fold(String::new(), |mut text, (at, to)| {
@@ -153,7 +168,7 @@ impl Case {
             let _ = writeln!(
                 lua,
                 "tempos.topic \"{name}\" {{ qos = \"{level}\", ingress = {{ {} }}, egress = {{ {to} }}, {asks} }}",
-                unix(&name, *rate),
+                unix(&name, &held(*rate, burst(*rate, false))),
             );
         }
         lua

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::cases::{Addresses, Case, entrance};
+use crate::cases::{Addresses, Case, burst, entrance};
 
 const EVENT_BYTES: usize = 256;
 /// How long receivers wait for stragglers.
@@ -89,13 +89,16 @@ impl Scene {
             }
             for (at, (_, rate)) in case.others.iter().enumerate() {
                 let path = entrance(&self.folder, &format!("o{at}"));
-                scope.spawn(move || send(&Way::unix(&path), run, *rate, time));
+                scope.spawn(move || send(&Way::unix(&path), run, *rate, burst(*rate, false), time));
             }
             let way = match case.way {
                 "udp" => Way::udp(self.entrance),
                 _ => Way::unix(&entrance(&self.folder, "t0")),
             };
-            let sent = scope.spawn(move || send(&way, run, case.rate, time)).join().expect("the sender ends");
+            let sent = scope
+                .spawn(move || send(&way, run, case.rate, case.burst(), time))
+                .join()
+                .expect("the sender ends");
             sent_all.store(true, Ordering::Release);
             let mut worst: BTreeMap<u32, (u64, usize)> = BTreeMap::new();
             for receiver in receivers {
@@ -140,8 +143,8 @@ impl Way {
     }
 }
 
-/// Sends at a rate, each event at its own instant; how many.
-fn send(way: &Way, run: u32, rate: u32, time: Duration) -> u32 {
+/// Sends at a rate, so many at once each time; how many in all.
+fn send(way: &Way, run: u32, rate: u32, burst: u32, time: Duration) -> u32 {
     fifo(SENDER_PRIORITY);
     let mut event = [0x5a; EVENT_BYTES];
     event[..4].copy_from_slice(&run.to_le_bytes());
@@ -149,7 +152,8 @@ fn send(way: &Way, run: u32, rate: u32, time: Duration) -> u32 {
     let count = (f64::from(rate) * time.as_secs_f64()) as u32;
     let mut sent = 0;
     for sequence in 0..count {
-        let due = begun + Duration::from_nanos(u64::from(sequence) * 1_000_000_000 / u64::from(rate));
+        let due = begun
+            + Duration::from_nanos(u64::from(sequence - sequence % burst) * 1_000_000_000 / u64::from(rate));
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         event[4..8].copy_from_slice(&sequence.to_le_bytes());
         event[8..16].copy_from_slice(&realtime_ns().to_le_bytes());

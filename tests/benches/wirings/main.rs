@@ -1,10 +1,10 @@
-//! Whether what is granted is kept: calibrates a node, applies twenty wirings with requests, drives each at its stated
-//! rates, quiet and beside ordinary load on every CPU, and compares the bound that was granted with the p99 that was
-//! measured.
+//! Whether what is granted is kept: calibrates a node, applies twenty wirings with requests, drives each at its rates, as
+//! many events at once as its endpoints let in, quiet and beside ordinary load on every CPU, and compares the bound that
+//! was granted with the p99 that was measured.
 //!
 //! ```sh
-//! cargo bench -p tempos-tests --bench wirings                       # about two and a half minutes
-//! cargo bench -p tempos-tests --bench wirings -- --seconds 5 --calibrate 60s
+//! cargo bench -p tempos-tests --bench wirings                       # about three and a half minutes
+//! cargo bench -p tempos-tests --bench wirings -- --seconds 5 --calibrate 2min
 //! ```
 //!
 //! Measured is from the sender's stamp before its system call to the kernel's stamp where the last receiver's socket

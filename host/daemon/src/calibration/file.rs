@@ -50,7 +50,9 @@ struct KeptCost {
     p99_ns: u64,
     p99_9_ns: u64,
     max_ns: u64,
-    /// Zero in a file of a daemon that did not keep it; so the two that follow.
+    /// Zero in a file of a daemon that did not keep it; so the three that follow.
+    #[serde(default)]
+    p99_2_ns: u64,
     #[serde(default)]
     p99_5_ns: u64,
     #[serde(default)]
@@ -75,7 +77,7 @@ impl Kept {
     pub fn new(calibration: Calibration, taken_at: String) -> Self {
         let costs = calibration.costs.into_iter().map(|cost| {
             let [p50_ns, p99_ns, p99_9_ns, max_ns] = cost.ns;
-            let [p99_5_ns, p99_8_ns, p99_95_ns] = cost.tail_ns;
+            let [p99_2_ns, p99_5_ns, p99_8_ns, p99_95_ns] = cost.tail_ns;
             let Cost { what, real_time, loaded, samples, .. } = cost;
             KeptCost {
                 what,
@@ -85,6 +87,7 @@ impl Kept {
                 p99_ns,
                 p99_9_ns,
                 max_ns,
+                p99_2_ns,
                 p99_5_ns,
                 p99_8_ns,
                 p99_95_ns,
@@ -222,7 +225,7 @@ impl Kept {
             real_time: cost.real_time,
             loaded: cost.loaded,
             ns: [cost.p50_ns, cost.p99_ns, cost.p99_9_ns, cost.max_ns],
-            tail_ns: [cost.p99_5_ns, cost.p99_8_ns, cost.p99_95_ns],
+            tail_ns: [cost.p99_2_ns, cost.p99_5_ns, cost.p99_8_ns, cost.p99_95_ns],
             samples: cost.samples,
         });
         Calibration {
@@ -255,7 +258,7 @@ mod tests {
             real_time: true,
             loaded: false,
             ns: [1_000, 2_000, 3_000, 3_000],
-            tail_ns: [2_500, 2_600, 3_000],
+            tail_ns: [2_300, 2_500, 2_600, 3_000],
             samples: 500,
         }];
         let plugins = BTreeMap::from([("udp".into(), "0.1.0".into())]);

@@ -45,7 +45,7 @@ const WAKE_WEIGHT: u32 = 4;
 /// What one hop costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cost {
-    /// `wake`, `receive/udp`, `send/udp`, `queue/fifo`, `method/dlf`.
+    /// `wake`, `wake-3`, `wake-5`, `receive/udp`, `send/udp`, `queue/fifo`, `method/dlf`.
     pub what: String,
     /// Whether the thread ran in real time.
     pub real_time: bool,
@@ -53,8 +53,8 @@ pub struct Cost {
     pub loaded: bool,
     /// p50, p99, p99.9 and max (ns).
     pub ns: [u64; 4],
-    /// What 5 000, 2 000 and 500 of a million are above (ns): p99.5, p99.8 and p99.95. Zeroes where they were not kept.
-    pub tail_ns: [u64; 3],
+    /// p99.2, p99.5, p99.8 and p99.95 (ns). Zeroes where they were not kept.
+    pub tail_ns: [u64; 4],
     /// Of how many.
     pub samples: u64,
 }
@@ -112,10 +112,11 @@ impl Samples {
     fn costs(&self, real_time: bool, loaded: bool) -> impl Iterator<Item = Cost> {
         self.0.iter().filter_map(move |(what, histogram)| {
             let samples: u64 = histogram.into_iter().map(|bucket| bucket.count()).sum();
-            let result = histogram.quantiles(&[0.5, 0.99, 0.995, 0.998, 0.999, 0.9995, 1.0]).ok()??;
+            let result =
+                histogram.quantiles(&[0.5, 0.99, 0.992, 0.995, 0.998, 0.999, 0.9995, 1.0]).ok()??;
             let at = |q: f64| Quantile::new(q).ok().and_then(|q| result.get(&q)).map_or(0, Bucket::end);
             let ns = [at(0.5), at(0.99), at(0.999), result.max().end()];
-            let tail_ns = [at(0.995), at(0.998), at(0.9995)];
+            let tail_ns = [at(0.992), at(0.995), at(0.998), at(0.9995)];
             let cost = || Cost { what: what.clone(), real_time, loaded, ns, tail_ns, samples };
             (samples >= SAMPLES_MIN).then(cost)
         })

@@ -6,9 +6,10 @@
 //! those that were taken of such a thread, quiet or beside load.
 //!
 //! A figure is what so many of a million events may be above ([`MISSES_PPM`]). Which one counts depends on how many
-//! figures a way is made of: where each of `n` is exceeded by at most `m` of a million events, their sum is by at most
-//! `n · m`, whether or not they come together (Boole's inequality). Stated figures have no tail: there it is the same
-//! one throughout.
+//! figures a way is made of: where they are exceeded by `m1`, `m2` and so on of a million events, their sum is by at most
+//! `m1 + m2 + …`, whether or not they come together (Boole's inequality). Pieces of work have a short tail, and get the
+//! rarest figure there is; what is left of the 1 of 100 is for the wake-ups, whose tail is long, and which are measured
+//! as often in a row as the way has them. Stated figures have no tail: there it is the same one throughout.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,8 +37,12 @@ const CHANNELS_NS: &[(&str, u64)] =
 const METHODS_NS: &[(&str, u64)] =
     &[("dlf", 3_000), ("wasm", 20_000), ("spawn", 1_000_000), ("container", 60_000_000), ("", 1_000_000)];
 
-/// How many of a million events may be above a figure: p99, p99.5, p99.8, p99.9 and p99.95.
-pub const MISSES_PPM: [u64; 5] = [10_000, 5_000, 2_000, 1_000, 500];
+/// How many of a million events may be above a figure: p99, p99.2, p99.5, p99.8, p99.9 and p99.95.
+pub const MISSES_PPM: [u64; 6] = [10_000, 8_000, 5_000, 2_000, 1_000, 500];
+/// The rarest of them.
+pub const RAREST: usize = MISSES_PPM.len() - 1;
+/// Wake-ups in a row that are measured, by their names.
+const WAKES: [(u64, &str); 3] = [(1, "wake"), (3, "wake-3"), (5, "wake-5")];
 /// A figure says something where at least so many of its samples are above it.
 const BEYOND_MIN: u64 = 2;
 
@@ -77,8 +82,8 @@ impl Costs {
         let mut measured: [BTreeMap<String, Measured>; 2] = [BTreeMap::new(), BTreeMap::new()];
         for cost in &calibration.costs {
             let [_, p99, p99_9, _] = cost.ns;
-            let [p99_5, p99_8, p99_95] = cost.tail_ns;
-            let mut ns = [p99, p99_5, p99_8, p99_9, p99_95];
+            let [p99_2, p99_5, p99_8, p99_95] = cost.tail_ns;
+            let mut ns = [p99, p99_2, p99_5, p99_8, p99_9, p99_95];
             let key = match cost.what.split_once('/') {
                 Some(("send" | "receive", name)) => format!("channel/{name}"),
                 _ => cost.what.clone(),
@@ -161,7 +166,7 @@ impl Costs {
         }
         let name = what.split_once('/').map_or("", |(_, name)| name);
         let subject = match name {
-            "" => String::from("how long a thread takes to wake up"),
+            "" => String::from("how long threads take to wake up"),
             name => format!("the cost of {name}"),
         };
         if self.other.contains(name) {
@@ -175,7 +180,7 @@ impl Costs {
         if known.loaded_samples == 0 {
             return Some(format!("{subject} was not measured beside load: run temposctl calibrate"));
         }
-        let misses = MISSES_PPM[nth.min(MISSES_PPM.len() - 1)];
+        let misses = MISSES_PPM[nth.min(RAREST)];
         let needed = BEYOND_MIN * 1_000_000 / misses;
         (known.loaded_samples < needed).then(|| {
             format!(
@@ -186,10 +191,16 @@ impl Costs {
     }
 }
 
-/// Which of [`MISSES_PPM`] a way of so many figures needs so that at most 1 of 100 events is above their sum; `None`
-/// where there are too many.
-pub fn rarity(figures: usize) -> Option<usize> {
-    MISSES_PPM.iter().position(|misses| misses * figures as u64 <= MISSES_PPM[0])
+/// The name of the figure for so many wake-ups in a row; `None` where so many are not measured together.
+pub fn wakes_figure(wakes: u64) -> Option<&'static str> {
+    WAKES.iter().find(|(row, _)| *row >= wakes).map(|(_, name)| *name)
+}
+
+/// Which of [`MISSES_PPM`] counts for the wake-ups of a way with so many pieces of work, of which each is exceeded by the
+/// rarest; `None` where those leave nothing of the 1 of 100.
+pub fn rarity_of_wakes(pieces: u64) -> Option<usize> {
+    let left = MISSES_PPM[0].checked_sub(pieces * MISSES_PPM[RAREST])?;
+    MISSES_PPM.iter().position(|misses| *misses <= left)
 }
 
 /// What hops cost on a lane.
@@ -203,7 +214,7 @@ pub struct LaneCosts<'a> {
 impl LaneCosts<'_> {
     /// The same with rarer figures: those of that place in [`MISSES_PPM`].
     pub fn rarer(self, nth: usize) -> Self {
-        LaneCosts { nth: nth.min(MISSES_PPM.len() - 1), ..self }
+        LaneCosts { nth: nth.min(RAREST), ..self }
     }
 
     /// CPU time of an event through a channel, one way (ns).
@@ -227,6 +238,17 @@ impl LaneCosts<'_> {
         self.measured.get("wake").map_or(stated, |known| self.of(known))
     }
 
+    /// How long so many wake-ups in a row take (ns): the least row that is measured and has them all, or more than one.
+    pub fn wakes_ns(self, wakes: u64) -> u64 {
+        let known = |name: &str| self.measured.get(name).map(|known| self.of(known));
+        let row = wakes_figure(wakes).filter(|_| wakes > 0).and_then(known);
+        let (most, longest) = WAKES[WAKES.len() - 1];
+        row.unwrap_or_else(|| match known(longest) {
+            Some(ns) if wakes > most => ns.saturating_add(self.wakes_ns(wakes - most)),
+            _ => self.wake_ns().saturating_mul(wakes),
+        })
+    }
+
     /// How long the kernel may keep the CPU from the lane beside that (ns).
     pub fn blocking_ns(self) -> u64 {
         if self.real_time && !self.measured.contains_key("wake") { BLOCKING_NS } else { 0 }
@@ -242,7 +264,7 @@ impl LaneCosts<'_> {
     /// A file of an older daemon has p99 and p99.9 alone.
     fn of(self, known: &Measured) -> u64 {
         match known.ns[self.nth] {
-            0 if self.nth > 0 => known.ns[0].max(known.ns[3]),
+            0 if self.nth > 0 => known.ns[0].max(known.ns[4]),
             ns => ns,
         }
     }
@@ -263,7 +285,7 @@ mod tests {
             real_time,
             loaded,
             ns: [p99 / 2, p99, p99 * 4, p99 * 6],
-            tail_ns: [p99 * 2, p99 * 3, p99 * 5],
+            tail_ns: [p99 * 2, p99 * 2, p99 * 3, p99 * 5],
             samples: 1000,
         };
         Calibration {

@@ -6,7 +6,7 @@ use tempos_control::{
     units::show_ns,
 };
 
-use super::costs::{FUNCTION_BODY_NS, LaneCosts, rarity};
+use super::costs::{FUNCTION_BODY_NS, LaneCosts, RAREST, rarity_of_wakes};
 use super::facts::{Facts, LevelFacts};
 use super::load::{Lanes, Load, show_cpu};
 use super::response::{Overload, Place};
@@ -23,8 +23,8 @@ pub struct Part<'a> {
     pub best_ns: u64,
     /// How far that can be relied on.
     pub grade: Grade,
-    /// Which figures its bound is made of: a place in `costs::MISSES_PPM`.
-    pub nth: usize,
+    /// How much of its bound it takes until a thread wakes up for it (ns).
+    pub wake_ns: u64,
 }
 
 /// A hop.
@@ -57,8 +57,8 @@ pub struct View<'a> {
 #[derive(Clone, Copy)]
 struct Reckoning<'r, 'w> {
     road: &'r [Stage<'w>],
-    /// Which figures count for what the event itself takes: a place in `costs::MISSES_PPM`.
-    nth: usize,
+    /// What the first wake-up of the way takes, and each that follows (ns).
+    wake_ns: [u64; 2],
     /// Whether an event is through before the next one of its topic comes, so that it waits for none but those that
     /// came with it.
     alone: bool,
@@ -69,10 +69,18 @@ impl View<'_> {
         self.facts.costs.on(self.level.is_real_time)
     }
 
+    /// Those of the event's own pieces of work.
+    fn own_costs(&self) -> LaneCosts<'_> {
+        self.costs().rarer(RAREST)
+    }
+
     /// The hops of a road in figures.
     pub fn parts<'w>(&self, road: &[Stage<'w>]) -> Vec<Part<'w>> {
-        let nth = rarity(figures(road)).unwrap_or(usize::MAX);
-        let of = |alone| self.reckon(Reckoning { road, nth, alone });
+        let costs = self.costs().rarer(rarity_of_wakes(pieces(road)).unwrap_or(RAREST));
+        let count = wakes(road);
+        let first = costs.wakes_ns(1);
+        let rest = costs.wakes_ns(count).saturating_sub(first).div_ceil(count.saturating_sub(1).max(1));
+        let of = |alone| self.reckon(Reckoning { road, wake_ns: [first, rest], alone });
         // It is tried whether each is through before the next one comes, but for those that come at once. Half of the
         // time between two is left for one that takes longer than 99 of 100.
         let Some(own) = self.own.filter(|_| road.len() > 2) else { return of(false) };
@@ -94,26 +102,28 @@ impl View<'_> {
                     parts.push(self.queue(topic, at, first, how));
                 }
                 Stage::Function(workflow) => parts.push(self.function(workflow, how)),
-                Stage::Egress(topic) => parts.push(self.egress(topic, how)),
+                Stage::Egress(topic) => parts.push(self.egress(topic)),
             }
         }
         parts
     }
 
     fn ingress<'w>(&self, topic: &'w TopicSpec, how: Reckoning<'_, '_>) -> Part<'w> {
-        let costs = self.costs().rarer(how.nth);
-        let cost = worst(costs, topic.ingress.iter());
+        let [wake_ns, _] = how.wake_ns;
         Part {
             hop: Hop::Ingress(topic),
-            bound_ns: Ok(costs.wake_ns() + cost),
+            bound_ns: Ok(wake_ns + worst(self.own_costs(), topic.ingress.iter())),
             best_ns: worst(self.costs(), topic.ingress.iter()),
             grade: self.grade(topic.ingress.iter()),
-            nth: how.nth,
+            wake_ns,
         }
     }
 
     fn queue<'w>(&self, topic: &'w TopicSpec, at: usize, first: bool, how: Reckoning<'_, '_>) -> Part<'w> {
-        let wakes = wakes(how.road, at) && !first;
+        let wake_ns = match wakes_queue(how.road, at) && !first {
+            true => how.wake_ns[usize::from(at > 0)],
+            false => 0,
+        };
         let of = |costs: LaneCosts<'_>| {
             let own = costs.queue_ns(&self.level.policy);
             let ingress = if first { worst(costs, topic.ingress.iter()) } else { 0 };
@@ -127,35 +137,34 @@ impl View<'_> {
         };
         let (own, whole) = of(self.costs());
         let bound_ns = self.lanes.queue(&self.level.name).map(|ns| {
-            let waits = if self.own.is_some() {
-                self.without_own(ns, &how.road[at], how).saturating_sub(whole)
-            } else {
-                ns
+            let waits = match self.own {
+                Some(_) => self.without_own(ns, &how.road[at], how).saturating_sub(whole),
+                None => ns,
             };
-            let costs = self.costs().rarer(how.nth);
-            let wake = if wakes { costs.wake_ns() } else { 0 };
-            of(costs).0.saturating_add(waits).saturating_add(wake)
+            // Those that came with it are met once on the whole way.
+            let with_it = self.own.filter(|_| how.alone && at == 0);
+            let with_it = with_it.map_or(0, |own| own.work.ns(true, true).saturating_mul(own.burst - 1));
+            of(self.own_costs()).0.saturating_add(waits).saturating_add(with_it).saturating_add(wake_ns)
         });
         let grade = match (self.level.is_real_time, self.lanes.stranger(self.facts, self.level)) {
             (false, _) => Grade::Shared,
             (true, None) if self.own.is_some() => Grade::Guaranteed,
             _ => Grade::Prioritised,
         };
-        Part { hop: Hop::Queue(topic), bound_ns, best_ns: own, grade, nth: how.nth }
+        Part { hop: Hop::Queue(topic), bound_ns, best_ns: own, grade, wake_ns }
     }
 
     fn function<'w>(&self, workflow: &'w WorkflowSpec, how: Reckoning<'_, '_>) -> Part<'w> {
-        let costs = self.costs().rarer(how.nth);
-        let (usual, cost) = (function_ns(self.costs(), workflow), function_ns(costs, workflow));
+        let (usual, cost) = (function_ns(self.costs(), workflow), function_ns(self.own_costs(), workflow));
+        let wake_ns = if workflow.call.inline { 0 } else { how.wake_ns[1] };
         let bound_ns = match workflow.call.inline {
             true => Ok(cost),
             false => self.lanes.functions(&self.level.name).map(|ns| {
-                let waits = if self.own.is_some() {
-                    self.without_own(ns, &Stage::Function(workflow), how).saturating_sub(usual)
-                } else {
-                    ns
+                let waits = match self.own {
+                    Some(_) => self.without_own(ns, &Stage::Function(workflow), how).saturating_sub(usual),
+                    None => ns,
                 };
-                cost.saturating_add(waits).saturating_add(costs.wake_ns())
+                cost.saturating_add(waits).saturating_add(wake_ns)
             }),
         };
         let grade = match (self.level.is_real_time, workflow.call.deadline_ns) {
@@ -164,49 +173,48 @@ impl View<'_> {
             (true, Some(_)) => Grade::Guaranteed,
         };
         let best_ns = self.costs().method_ns(&workflow.call.method);
-        Part { hop: Hop::Function(workflow), bound_ns, best_ns, grade, nth: how.nth }
+        Part { hop: Hop::Function(workflow), bound_ns, best_ns, grade, wake_ns }
     }
 
-    fn egress<'w>(&self, topic: &'w TopicSpec, how: Reckoning<'_, '_>) -> Part<'w> {
-        let cost = egress_cost(self.costs().rarer(how.nth), topic);
+    fn egress<'w>(&self, topic: &'w TopicSpec) -> Part<'w> {
+        let cost = egress_cost(self.own_costs(), topic);
         Part {
             hop: Hop::Egress(topic),
             bound_ns: Ok(cost + self.level.linger_ns),
             best_ns: egress_cost(self.costs(), topic),
             grade: self.grade(members(topic)),
-            nth: how.nth,
+            wake_ns: 0,
         }
     }
 
-    /// How long what comes before an event at a place takes (`ns` with everything) where no event of its own topic is
-    /// there at the same time but those that came with it: at the other hops of its road there are no more. `R - Σ d(R)`
-    /// of what is not there is no less than the fixed point without it, because the analysis is monotone.
+    /// How long everything that may go first at a place takes, and the event itself (`ns` with its whole topic), where an
+    /// event is through before the next one comes: the others of its topic are elsewhere, and those that came with it are
+    /// counted once for the whole way. `R - Σ d(R)` of what is not there is no less than the fixed point without it,
+    /// because the analysis is monotone.
     fn without_own(&self, ns: u64, here: &Stage<'_>, how: Reckoning<'_, '_>) -> u64 {
         let Some(own) = self.own.filter(|_| how.alone) else { return ns };
         let level = self.level;
-        let on_queue = matches!(here, Stage::Queue(_));
-        let place = if on_queue { level.queue } else { level.functions };
-        let of = |pieces: &[Piece], at: Place, names: &dyn Fn(&Stage<'_>) -> Option<String>| -> u64 {
-            let before = pieces.iter().filter(|piece| {
-                place.yields_to(at)
-                    && names(here).as_ref() != Some(&piece.name)
-                    && how.road.iter().any(|stage| names(stage).as_ref() == Some(&piece.name))
-            });
-            let gone = ns.div_ceil(own.rate.interval_ns()).max(1);
-            before.map(|piece| piece.ns.saturating_mul(gone)).sum()
-        };
-        let topic = |stage: &Stage<'_>| match stage {
-            Stage::Queue(topic) => Some(topic.name.clone()),
-            _ => None,
-        };
-        let workflow = |stage: &Stage<'_>| match stage {
-            Stage::Function(workflow) => Some(workflow.name.clone()),
-            _ => None,
+        let (place, on_queue, piece) = match here {
+            Stage::Function(workflow) => (level.functions, false, find(&own.work.functions, &workflow.name)),
+            Stage::Queue(topic) | Stage::Egress(topic) => {
+                (level.queue, true, find(&own.work.queue, &topic.name))
+            }
         };
         // On function workers a reservation counts as a whole; its events are not among the tasks there.
-        let is_reserved = level.reserved.is_some() && !on_queue;
-        let queue = if is_reserved { 0 } else { of(&own.work.queue, level.queue, &topic) };
-        ns.saturating_sub(queue + of(&own.work.functions, level.functions, &workflow))
+        let sees_queue = on_queue || level.reserved.is_none();
+        let demand = |piece: Option<&Piece>, at: Place| {
+            piece.filter(|_| place.yields_to(at)).map_or(0, |piece| own.task(at, piece.ns).demand(ns))
+        };
+        let gone: u64 = how
+            .road
+            .iter()
+            .map(|stage| match stage {
+                Stage::Queue(topic) if sees_queue => demand(find(&own.work.queue, &topic.name), level.queue),
+                Stage::Function(one) => demand(find(&own.work.functions, &one.name), level.functions),
+                _ => 0,
+            })
+            .sum();
+        ns.saturating_sub(gone).saturating_add(piece.map_or(0, |piece| piece.ns))
     }
 
     fn grade<'c>(&self, channels: impl Iterator<Item = &'c ChannelSpec>) -> Grade {
@@ -215,8 +223,8 @@ impl View<'_> {
 
     /// Why a hop gives what it gives, one sentence without its end.
     pub fn why(&self, part: &Part<'_>) -> String {
-        let (costs, level) = (self.costs().rarer(part.nth), self.level);
-        let wake = || show_ns(costs.wake_ns());
+        let (costs, level) = (self.own_costs(), self.level);
+        let wake = || show_ns(part.wake_ns);
         match part.hop {
             Hop::Ingress(topic) => format!(
                 "{} to read it, and at most {} until the queue worker runs as {}; {}",
@@ -439,25 +447,35 @@ impl View<'_> {
     }
 }
 
-/// Who wakes the queue worker for a place of a road: who publishes, and a function worker that is done, but no
-/// function that ran on it.
-fn wakes(road: &[Stage<'_>], at: usize) -> bool {
+fn find<'p>(pieces: &'p [Piece], name: &str) -> Option<&'p Piece> {
+    pieces.iter().find(|piece| piece.name == name)
+}
+
+/// Whether somebody wakes the queue worker for a place of a road: who publishes, and a function worker that is done, but
+/// no function that ran on it.
+fn wakes_queue(road: &[Stage<'_>], at: usize) -> bool {
     let before = at.checked_sub(1).and_then(|at| road.get(at));
     !matches!(before, Some(Stage::Function(workflow)) if workflow.call.inline)
 }
 
-/// Of how many figures with a tail the time of a road is the sum: each wake-up, each piece of work, and once a look of
-/// the supervisor.
-pub fn figures(road: &[Stage<'_>]) -> usize {
+/// How many wake-ups one after the other an event needs on its road.
+pub fn wakes(road: &[Stage<'_>]) -> u64 {
+    let wakes = road.iter().enumerate().filter(|(at, stage)| match stage {
+        Stage::Queue(_) => wakes_queue(road, *at),
+        Stage::Function(workflow) => !workflow.call.inline,
+        Stage::Egress(_) => false,
+    });
+    wakes.count() as u64
+}
+
+/// How many pieces of work with a tail of their own the time of a road has, once a look of the supervisor among them.
+pub fn pieces(road: &[Stage<'_>]) -> u64 {
     let of = |(at, stage): (usize, &Stage<'_>)| match stage {
-        Stage::Queue(topic) => {
-            let reads = at == 0 && !topic.ingress.is_empty();
-            1 + usize::from(reads) + usize::from(wakes(road, at))
-        }
-        Stage::Function(workflow) => 1 + usize::from(!workflow.call.inline),
+        Stage::Queue(topic) => 1 + usize::from(at == 0 && !topic.ingress.is_empty()),
+        Stage::Function(_) => 1,
         Stage::Egress(topic) => topic.egress.len(),
     };
-    1 + road.iter().enumerate().map(of).sum::<usize>()
+    1 + road.iter().enumerate().map(of).sum::<usize>() as u64
 }
 
 /// CPU time of an event's way to every group of a topic (ns).

@@ -10,8 +10,8 @@
 
 use tempos_control::units::show_ns;
 
-use super::costs::rarity;
-use super::hops::{Hop, Part, View, figures};
+use super::costs::{RAREST, rarity_of_wakes, wakes_figure};
+use super::hops::{Hop, Part, View, pieces, wakes};
 use super::load::show_cpu;
 use super::road::Stage;
 
@@ -91,13 +91,14 @@ fn arrivals(view: &View<'_>, has_worker: bool) -> Option<String> {
 /// Every figure was measured: on this machine, kernel and build, in real time and beside load, often enough.
 fn measured(view: &View<'_>, road: &[Stage<'_>], has_worker: bool) -> Option<String> {
     let costs = &view.facts.costs;
-    let count = figures(road);
-    let Some(nth) = rarity(count) else {
+    let (wakes, pieces) = (wakes(road), pieces(road));
+    let (Some(rarity), Some(row)) = (rarity_of_wakes(pieces), wakes_figure(wakes)) else {
         return Some(format!(
-            "its way has {count} parts, and no figure is rare enough for so many: ask on a part of it"
+            "its way has {wakes} wake-ups and {pieces} pieces of work, more than are measured: ask on a part of it"
         ));
     };
-    let own = view.own.and_then(|own| own.work.figures.iter().find_map(|what| costs.lacks(what, nth)));
+    let of_wakes = costs.lacks(row, rarity).or_else(|| costs.lacks("wake", rarity));
+    let own = of_wakes.or_else(|| view.own?.work.figures.iter().find_map(|what| costs.lacks(what, RAREST)));
     own.or_else(|| {
         let before = view.lanes.first(view.facts, view.level, has_worker);
         before.flat_map(|load| &load.work.figures).find_map(|what| costs.lacks(what, 0))

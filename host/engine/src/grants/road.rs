@@ -168,8 +168,7 @@ pub fn part_ppm(ns: u64, rate: Rate) -> u64 {
 
 /// The work that an event of a topic is for its lane: every topic and function that it comes to.
 pub fn work_of(costs: LaneCosts<'_>, wiring: &Wiring, topic: &TopicSpec, policy: &str) -> Work {
-    let mut work =
-        Work { figures: BTreeSet::from(["wake".into(), format!("queue/{policy}")]), ..Work::default() };
+    let mut work = Work { figures: BTreeSet::from([format!("queue/{policy}")]), ..Work::default() };
     let mut next = VecDeque::from([(topic, true)]);
     while let Some((topic, first)) = next.pop_front() {
         let mut here = costs.queue_ns(policy);

@@ -25,7 +25,7 @@ fn between(name: &str, rank: u8, scheduler: Scheduler) -> LevelSpec {
 fn costs(scene: &str) -> Costs {
     let (loaded, samples) = match scene {
         name if !name.starts_with("calibrated") => return Costs::stated(),
-        "calibrated in haste" => (true, 900),
+        "calibrated in haste" => (true, 3900),
         "calibrated, quiet" => (false, 100_000),
         _ => (true, 100_000),
     };
@@ -35,12 +35,12 @@ fn costs(scene: &str) -> Costs {
         real_time: true,
         loaded,
         ns: [us * 500, us * 1000, us * 1300, us * 2000],
-        tail_ns: [us * 1100, us * 1200, us * 1400],
+        tail_ns: [us * 1050, us * 1100, us * 1200, us * 1400],
         samples,
     };
     let channels = ["unix", "udp", "shm"].map(|name| cost(&format!("send/{name}"), 10));
     let queues = ["fifo", "edf"].map(|name| cost(&format!("queue/{name}"), 1));
-    let mut all = vec![cost("wake", 100), cost("method/dlf", 10)];
+    let mut all = vec![cost("wake", 100), cost("wake-3", 250), cost("wake-5", 400), cost("method/dlf", 10)];
     all.extend(channels.into_iter().chain(queues));
     let of = |value: &str| BTreeMap::from([("udp".to_owned(), value.to_owned())]);
     let calibration = Calibration { costs: all, plugins: of("1"), files: of("a"), ..Calibration::default() };
