@@ -115,6 +115,7 @@ impl Controller {
             .collect();
         Facts {
             cpus: std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u32),
+            reservable_ppm: scheduling::reservable_ppm(),
             levels: levels.collect(),
             adapters: adapters.collect(),
             obtained,

@@ -112,6 +112,8 @@ pub struct AdapterFacts {
 pub struct Facts {
     /// CPUs of the machine.
     pub cpus: u32,
+    /// The part of each that may be reserved under SCHED_DEADLINE, in millionths.
+    pub reservable_ppm: u64,
     /// Levels, by name.
     pub levels: BTreeMap<String, LevelFacts>,
     /// Adapters that are loaded, by name.

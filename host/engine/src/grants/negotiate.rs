@@ -405,13 +405,14 @@ fn acknowledge(facts: &Facts, unit: &Unit<'_>, settled: &mut Settled) {
 /// The kernel takes all reservations or refuses the last ones: it is said before it does.
 fn check_reservations(facts: &Facts, wiring: &Wiring, settled: &mut Settled) {
     let (reserved, text) = reservations(&facts.levels);
-    let Err(overload) = reservations_fit(&reserved, facts.cpus) else { return };
+    let Err(overload) = reservations_fit(&reserved, facts.cpus, facts.reservable_ppm) else { return };
     let last = facts.levels.values().rfind(|level| level.reserved.is_some());
     let Some(level) = last.and_then(|level| wiring.levels.get(&level.name)) else { return };
     let sentence = format!(
-        "level {:?}: the reservations make {text}, together {} of a CPU; the kernel grants 0.95 of {} CPUs = {} (sched-deadline)",
+        "level {:?}: the reservations make {text}, together {} of a CPU; the kernel grants {} of {} CPUs = {} (sched-deadline)",
         level.name,
         show_cpu(overload.used_ppm),
+        show_cpu(facts.reservable_ppm),
         facts.cpus,
         show_cpu(overload.limit_ppm),
     );

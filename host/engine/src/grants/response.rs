@@ -201,14 +201,15 @@ impl Reservation {
     }
 }
 
-/// Whether the kernel takes all of these reservations: `Σ runtime / period` is at most 0.95 of the CPUs
-/// (Documentation/scheduler/sched-deadline.rst, section 4, admission control over the root domain).
+/// Whether the kernel takes all of these reservations: `Σ runtime / period` is at most `each_ppm` of every CPU
+/// (Documentation/scheduler/sched-deadline.rst, section 4, admission control over the root domain; how much of each it
+/// is: `system::scheduling::reservable_ppm`).
 ///
 /// # Errors
 /// What they need, and what there is.
-pub fn reservations_fit(reservations: &[Reservation], cpus: u32) -> Result<(), Overload> {
+pub fn reservations_fit(reservations: &[Reservation], cpus: u32, each_ppm: u64) -> Result<(), Overload> {
     let used_ppm = reservations.iter().fold(0, |sum: u64, one| sum.saturating_add(one.ppm()));
-    let limit_ppm = REAL_TIME_PPM * u64::from(cpus.max(1));
+    let limit_ppm = each_ppm * u64::from(cpus.max(1));
     if used_ppm > limit_ppm { Err(Overload { used_ppm, limit_ppm }) } else { Ok(()) }
 }
 

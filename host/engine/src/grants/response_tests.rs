@@ -45,8 +45,8 @@ fn a_reservation_gives_its_runtime_late_but_surely() {
     let tasks = [task(ORDINARY, 100, 1_000_000)];
     assert_eq!(reserved_response_ns(reserved, 0, &tasks), Ok(16_500));
     assert!(reserved_response_ns(reserved, 0, &[task(ORDINARY, 201, 1000)]).is_err());
-    assert_eq!(reservations_fit(&[reserved; 9], 2), Ok(()));
-    let overload = reservations_fit(&[reserved; 10], 2).expect_err("2.0 of 1.9");
+    assert_eq!(reservations_fit(&[reserved; 9], 2, 950_000), Ok(()));
+    let overload = reservations_fit(&[reserved; 10], 2, 950_000).expect_err("2.0 of 1.9");
     assert_eq!((overload.used_ppm, overload.limit_ppm), (2_000_000, 1_900_000));
 }
 
