@@ -55,7 +55,8 @@ impl QosGrant {
     pub const SHARED: u8 = 0;
     /// This is served before other traffic where they meet.
     pub const PRIORITISED: u8 = 1;
-    /// This meets its bound whatever other traffic does.
+    /// This meets its bound whatever other traffic does: nothing of others is before an event in the channel, and no
+    /// thread or interrupt of the system between its two ends but the wake-up of who receives.
     pub const GUARANTEED: u8 = 2;
 
     /// A grant with its sentence.

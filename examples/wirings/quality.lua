@@ -17,3 +17,13 @@ tempos.topic "press/log" {
   ingress = { tempos.udp { bind = "127.0.0.1:5514", rate = 200 } },
   egress  = { tempos.unix { path = "/run/tempos/log.out" } },
 }
+
+tempos.topic "press/stop" {
+  -- Guaranteed on a node that was calibrated (temposctl calibrate --time 2min): its source is held to a rate, and unix is
+  -- no network. `burst` lets one that is read late be followed at once.
+  qos     = "strict",
+  request = { latency_p99 = "10ms" },
+  on_unmet = "degrade",
+  ingress = { tempos.unix { path = "/run/tempos/stop.in", rate = 500, burst = 8 } },
+  egress  = { tempos.unix { path = "/run/tempos/stop.out" } },
+}

@@ -53,6 +53,17 @@ fn who_may_do_what_is_decided_by_the_kernel_or_by_a_token() {
         refused,
         "token \"screen\" from 127.0.0.1 may not call Apply: its scope is \"read\", \"change\" is needed"
     );
+    // Whatever the document has that is more than to look: no verb is left out.
+    let document = planner.get("/openapi.json").json();
+    let mut verbs = 0;
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        let orders = methods.as_object().expect("methods").keys().map(|method| method.to_uppercase());
+        for method in orders.filter(|method| ["POST", "PUT", "PATCH", "DELETE"].contains(&method.as_str())) {
+            screen.ask(&method, &path.replace("{name}", "press"), &[], b"").problem(403, "NotAuthorized");
+            verbs += 1;
+        }
+    }
+    assert!(verbs >= 9, "{verbs}");
     assert_eq!(node.generation(), 1, "nothing changed");
     let applied = planner.ask("POST", "/v1/wiring/reload", &[], b"");
     assert_eq!(applied.status, 200);

@@ -137,7 +137,14 @@ impl Order {
             Order::Rollback { to: Some(to) } => format!("rollback to {to}"),
             Order::Confirm { generation: None } => String::from("confirm"),
             Order::Confirm { generation: Some(number) } => format!("confirm {number}"),
-            _ => return None,
+            // Each by its name, so that no order comes to be that nobody accounts for.
+            Order::ApplyPath { dry_run: true, .. }
+            | Order::ApplyText { dry_run: true, .. }
+            | Order::Apply { dry_run: true, .. }
+            | Order::Publish { .. }
+            | Order::Subscribe { .. }
+            | Order::Doctor
+            | Order::Generations => return None,
         })
     }
 }

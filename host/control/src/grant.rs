@@ -7,7 +7,8 @@ pub enum Grade {
     Shared,
     /// This is served before other traffic where they meet.
     Prioritised,
-    /// This meets its bound whatever other traffic does.
+    /// This meets its bound whatever other traffic does: 99 of 100 events, up to the rates that their sources are held
+    /// to. Never a maximum.
     Guaranteed,
 }
 
@@ -66,7 +67,7 @@ pub struct Grant {
     pub level: String,
     /// The least grade of its hops.
     pub grade: Grade,
-    /// The whole of its hops' bounds (ns); `None` where there is none.
+    /// The whole of its hops' bounds (ns), which 1 of 100 events may be above; `None` where there is none.
     pub latency_ns: Option<u64>,
     /// What was asked for.
     pub asked: String,

@@ -40,7 +40,7 @@ impl Adapter for Shm {
                     | Capabilities::CREDENTIALS,
             ),
             frame_bytes_max: FRAME_BYTES_MAX,
-            grade_max: QosGrant::PRIORITISED,
+            grade_max: QosGrant::GUARANTEED,
             reserved: [0; 4],
         }
     }
@@ -94,12 +94,17 @@ impl Channel for ShmChannel {
             ShmChannel::Ingress(channel) => channel.is_locked(),
             ShmChannel::Egress(channel) => channel.is_locked(),
         };
-        let reason = if locked {
-            "its own rings in locked memory; no network is crossed"
-        } else {
-            "its own rings, not locked in memory by this channel (RLIMIT_MEMLOCK); no network is crossed"
-        };
-        Ok(QosGrant::new(QosGrant::PRIORITISED, reason))
+        // Nobody else's event is in its rings, and nothing of the kernel is between but the wake-up. A page that may
+        // have to be fetched is no such thing.
+        Ok(match locked {
+            true => {
+                QosGrant::new(QosGrant::GUARANTEED, "its own rings in locked memory; no network is crossed")
+            }
+            false => QosGrant::new(
+                QosGrant::PRIORITISED,
+                "its own rings, not locked in memory by this channel (RLIMIT_MEMLOCK); no network is crossed",
+            ),
+        })
     }
 
     fn address(&self) -> String {

@@ -21,8 +21,8 @@ pub struct Case {
     pub name: &'static str,
     /// The level of the topic that is measured.
     pub level: &'static str,
-    /// `unix` or `udp`.
-    pub ingress: &'static str,
+    /// How its events come in and go out: `unix` or `udp`.
+    pub way: &'static str,
     /// Functions on its way, one after the other.
     pub calls: &'static [Call],
     /// Groups that each event goes to.
@@ -36,13 +36,13 @@ pub struct Case {
 const fn case(
     name: &'static str,
     level: &'static str,
-    ingress: &'static str,
+    way: &'static str,
     calls: &'static [Call],
     groups: usize,
     rate: u32,
     others: &'static [(&'static str, u32)],
 ) -> Case {
-    Case { name, level, ingress, calls, groups, rate, others }
+    Case { name, level, way, calls, groups, rate, others }
 }
 
 use Call::{Inline, Worker};
@@ -59,18 +59,18 @@ pub const CASES: &[Case] = &[
     case("unix, best-effort, 1000/s", "best-effort", "unix", &[], 1, 1000, &[]),
     case("udp, best-effort, 200/s", "best-effort", "udp", &[], 1, 200, &[]),
     case("unix, strict, 1000/s, 2 groups", "strict", "unix", &[], 2, 1000, &[]),
-    case("udp, strict, 1000/s, 3 groups", "strict", "udp", &[], 3, 1000, &[]),
+    case("unix, strict, 1000/s, 3 groups", "strict", "unix", &[], 3, 1000, &[]),
     case("unix, strict, 1000/s, inline function", "strict", "unix", &[Inline], 1, 1000, &[]),
     case("unix, strict, 1000/s, function", "strict", "unix", &[Worker], 1, 1000, &[]),
-    case("udp, control, 500/s, function", "control", "udp", &[Worker], 1, 500, &[]),
-    case("unix, strict, 500/s, 2 functions", "strict", "unix", &[Worker, Worker], 1, 500, &[]),
-    case("unix, strict, 500/s, inline and function", "strict", "unix", &[Inline, Worker], 1, 500, &[]),
+    case("unix, control, 500/s, function", "control", "unix", &[Worker], 1, 500, &[]),
+    case("unix, strict, 200/s, 2 functions", "strict", "unix", &[Worker, Worker], 1, 200, &[]),
+    case("unix, strict, 200/s, inline and function", "strict", "unix", &[Inline, Worker], 1, 200, &[]),
     case("unix, best-effort, 200/s, function", "best-effort", "unix", &[Worker], 1, 200, &[]),
     case("unix, control, 1000/s, beside strict 2000/s", "control", "unix", &[], 1, 1000, &[("strict", 2000)]),
     case(
-        "udp, strict, 1000/s, beside two others",
+        "unix, strict, 1000/s, beside two others",
         "strict",
-        "udp",
+        "unix",
         &[],
         1,
         1000,
@@ -105,35 +105,57 @@ pub fn entrance(folder: &Path, topic: &str) -> PathBuf {
     folder.join(format!("{topic}.in"))
 }
 
+/// The most that a way is expected to take (µs), without functions and with: what is read late by so much must not make
+/// the next one wait.
+const EXPECTED_US: [u32; 2] = [400, 1200];
+
+/// What an endpoint lets in: a quarter more than is sent, so that a sender who is late once has not to wait with the next.
+fn let_in(rate: u32) -> u32 {
+    rate + rate / 4
+}
+
+/// How many events are sent at once, which is what the endpoint lets in at once.
+pub fn burst(rate: u32, has_function: bool) -> u32 {
+    1 + (let_in(rate) * EXPECTED_US[usize::from(has_function)]).div_ceil(1_000_000)
+}
+
 impl Case {
+    /// How many of its events are sent at once.
+    pub fn burst(&self) -> u32 {
+        burst(self.rate, !self.calls.is_empty())
+    }
+
     /// The script.
     pub fn lua(&self, folder: &Path, function: &Path, addresses: &Addresses) -> String {
         let mut lua = String::from(
-            "tempos.qos \"control\" { rank = 150, scheduler = \"rr\", priority = 20, queue = { policy = \"edf\" } }\n",
+            "tempos.qos \"control\" { rank = 150, scheduler = \"rr\", priority = 20, share = 0, queue = { policy = \"edf\" } }\n\
+             tempos.qos \"best-effort\" { share = 0 }\n",
         );
-        let request = |rate: u32| {
-            format!("request = {{ latency_p99 = \"1s\", rate = \"{rate}/s\" }}, on_unmet = \"degrade\"")
+        let asks = "request = { latency_p99 = \"1s\" }, on_unmet = \"degrade\"";
+        let held = |rate: u32, burst: u32| format!("rate = {}, burst = {burst}", let_in(rate));
+        let unix = |topic: &str, held: &str| {
+            format!("tempos.unix {{ path = {:?}, {held} }}", entrance(folder, topic))
         };
-        let unix = |topic: &str| format!("tempos.unix {{ path = {:?} }}", entrance(folder, topic));
-        let ingress = match self.ingress {
-            "udp" => format!("tempos.udp {{ bind = \"{}\" }}", addresses.entrance),
-            _ => unix("t0"),
+        let own = held(self.rate, self.burst());
+        let ingress = match self.way {
+            "udp" => format!("tempos.udp {{ bind = \"{}\", {own} }}", addresses.entrance),
+            _ => unix("t0", &own),
         };
         let groups = addresses.groups.iter().enumerate();
         let egress: String = groups.fold(String::new(), |mut text, (at, to)| {
-            let _ = write!(text, "tempos.group \"g{at}\" {{ tempos.udp {{ to = \"{to}\" }} }}, ");
+            let _ = write!(text, "tempos.group \"g{at}\" {{ {to} }}, ");
             text
         });
         let last = self.calls.len();
         for at in 0..=last {
             let from = if at == 0 { format!("ingress = {{ {ingress} }}, ") } else { String::new() };
             let to = if at == last { format!("egress = {{ {egress} }}, ") } else { String::new() };
-            let asks = if self.calls.is_empty() { request(self.rate) } else { String::new() };
+            let asks = if self.calls.is_empty() { asks } else { "" };
             let _ = writeln!(lua, "tempos.topic \"t{at}\" {{ qos = \"{}\", {from}{to}{asks} }}", self.level);
         }
         for (at, call) in self.calls.iter().enumerate() {
             let inline = if *call == Inline { ", inline = true" } else { "" };
-            let asks = if at == 0 { request(self.rate) } else { String::new() };
+            let asks = if at == 0 { asks } else { "" };
             let _ = writeln!(
                 lua,
                 "tempos.workflow \"w{at}\" {{ from = \"t{at}\", to = \"t{}\", call = {{ method = \"dlf\", \
@@ -145,10 +167,8 @@ impl Case {
             let name = format!("o{at}");
             let _ = writeln!(
                 lua,
-                "tempos.topic \"{name}\" {{ qos = \"{level}\", ingress = {{ {} }}, \
-                 egress = {{ tempos.udp {{ to = \"{to}\" }} }}, {} }}",
-                unix(&name),
-                request(*rate)
+                "tempos.topic \"{name}\" {{ qos = \"{level}\", ingress = {{ {} }}, egress = {{ {to} }}, {asks} }}",
+                unix(&name, &held(*rate, burst(*rate, false))),
             );
         }
         lua
@@ -159,8 +179,8 @@ impl Case {
 pub struct Addresses {
     /// The UDP entrance.
     pub entrance: SocketAddr,
-    /// The receivers of the measured topic.
-    pub groups: Vec<SocketAddr>,
+    /// The ways out of the measured topic, as the script says them.
+    pub groups: Vec<String>,
     /// Those of the topics beside it.
-    pub others: Vec<SocketAddr>,
+    pub others: Vec<String>,
 }

@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::cases::{Addresses, Case, entrance};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::cases::{Addresses, Case, burst, entrance};
 
 const EVENT_BYTES: usize = 256;
 /// How long receivers wait for stragglers.
 const STRAGGLERS: Duration = Duration::from_millis(300);
+/// How long the node may take to connect.
+const JOINED: Duration = Duration::from_secs(10);
 /// Senders run above all lanes, so that they keep to their rates.
 const SENDER_PRIORITY: i32 = 60;
 
@@ -29,8 +33,8 @@ pub struct Measured {
 pub struct Scene {
     folder: PathBuf,
     entrance: SocketAddr,
-    groups: Vec<UdpSocket>,
-    others: Vec<UdpSocket>,
+    groups: Vec<Exit>,
+    others: Vec<Exit>,
 }
 
 /// Tells runs apart.
@@ -38,23 +42,28 @@ static RUN: AtomicU32 = AtomicU32::new(1);
 
 impl Scene {
     pub fn open(folder: &Path, case: &Case) -> Scene {
-        let sockets = |count: usize| (0..count).map(|_| receiver()).collect::<Vec<_>>();
+        let case_number = RUN.fetch_add(1, Ordering::Relaxed);
+        let exits = |what: &str, count: usize| {
+            let path = |at: usize| folder.join(format!("{what}{case_number}-{at}.out"));
+            (0..count).map(|at| Exit::open(case.way, &path(at))).collect::<Vec<_>>()
+        };
         // Free at this moment; the node takes it next.
         let entrance = local(&UdpSocket::bind("127.0.0.1:0").expect("a port"));
-        Scene {
-            folder: folder.into(),
-            entrance,
-            groups: sockets(case.groups),
-            others: sockets(case.others.len()),
-        }
+        let (groups, others) = (exits("g", case.groups), exits("o", case.others.len()));
+        Scene { folder: folder.into(), entrance, groups, others }
     }
 
     pub fn addresses(&self) -> Addresses {
         Addresses {
             entrance: self.entrance,
-            groups: self.groups.iter().map(local).collect(),
-            others: self.others.iter().map(local).collect(),
+            groups: self.groups.iter().map(|exit| exit.lua.clone()).collect(),
+            others: self.others.iter().map(|exit| exit.lua.clone()).collect(),
         }
+    }
+
+    /// Waits until the node is at every way out.
+    pub fn join(&mut self) {
+        self.groups.iter_mut().chain(&mut self.others).for_each(Exit::join);
     }
 
     /// Drives the case for so long.
@@ -65,13 +74,13 @@ impl Scene {
             let receivers: Vec<_> = self
                 .groups
                 .iter()
-                .map(|socket| {
+                .map(|exit| {
                     let sent_all = &sent_all;
-                    scope.spawn(move || receive(socket, run, sent_all))
+                    scope.spawn(move || receive(exit.descriptor(), run, sent_all))
                 })
                 .collect();
-            for socket in &self.others {
-                scope.spawn(|| receive(socket, run, &sent_all));
+            for exit in &self.others {
+                scope.spawn(|| receive(exit.descriptor(), run, &sent_all));
             }
             if loaded {
                 for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
@@ -80,13 +89,16 @@ impl Scene {
             }
             for (at, (_, rate)) in case.others.iter().enumerate() {
                 let path = entrance(&self.folder, &format!("o{at}"));
-                scope.spawn(move || send(&Way::unix(&path), run, *rate, time));
+                scope.spawn(move || send(&Way::unix(&path), run, *rate, burst(*rate, false), time));
             }
-            let way = match case.ingress {
+            let way = match case.way {
                 "udp" => Way::udp(self.entrance),
                 _ => Way::unix(&entrance(&self.folder, "t0")),
             };
-            let sent = scope.spawn(move || send(&way, run, case.rate, time)).join().expect("the sender ends");
+            let sent = scope
+                .spawn(move || send(&way, run, case.rate, case.burst(), time))
+                .join()
+                .expect("the sender ends");
             sent_all.store(true, Ordering::Release);
             let mut worst: BTreeMap<u32, (u64, usize)> = BTreeMap::new();
             for receiver in receivers {
@@ -131,8 +143,8 @@ impl Way {
     }
 }
 
-/// Sends at a rate, each event at its own instant; how many.
-fn send(way: &Way, run: u32, rate: u32, time: Duration) -> u32 {
+/// Sends at a rate, so many at once each time; how many in all.
+fn send(way: &Way, run: u32, rate: u32, burst: u32, time: Duration) -> u32 {
     fifo(SENDER_PRIORITY);
     let mut event = [0x5a; EVENT_BYTES];
     event[..4].copy_from_slice(&run.to_le_bytes());
@@ -140,7 +152,8 @@ fn send(way: &Way, run: u32, rate: u32, time: Duration) -> u32 {
     let count = (f64::from(rate) * time.as_secs_f64()) as u32;
     let mut sent = 0;
     for sequence in 0..count {
-        let due = begun + Duration::from_nanos(u64::from(sequence) * 1_000_000_000 / u64::from(rate));
+        let due = begun
+            + Duration::from_nanos(u64::from(sequence - sequence % burst) * 1_000_000_000 / u64::from(rate));
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         event[4..8].copy_from_slice(&sequence.to_le_bytes());
         event[8..16].copy_from_slice(&realtime_ns().to_le_bytes());
@@ -149,7 +162,7 @@ fn send(way: &Way, run: u32, rate: u32, time: Duration) -> u32 {
     sent
 }
 
-fn receive(socket: &UdpSocket, run: u32, sent_all: &AtomicBool) -> Vec<(u32, u64)> {
+fn receive(socket: RawFd, run: u32, sent_all: &AtomicBool) -> Vec<(u32, u64)> {
     let mut got = Vec::new();
     let mut last = Instant::now();
     loop {
@@ -169,29 +182,63 @@ fn receive(socket: &UdpSocket, run: u32, sent_all: &AtomicBool) -> Vec<(u32, u64
     }
 }
 
-fn receiver() -> UdpSocket {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a limit");
+/// Where events come out: a UDP socket, or a unix one that keeps frames apart.
+struct Exit {
+    /// As the script says it.
+    lua: String,
+    /// The one that listens, until the node is there; then the one that receives.
+    socket: OwnedFd,
+    listens: bool,
+}
+
+impl Exit {
+    fn open(way: &str, path: &Path) -> Exit {
+        if way == "udp" {
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            let lua = format!("tempos.udp {{ to = \"{}\" }}", local(&socket));
+            stamps(socket.as_raw_fd());
+            return Exit { lua, socket: socket.into(), listens: false };
+        }
+        let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None).expect("a socket");
+        socket.bind(&SockAddr::unix(path).expect("a path")).expect("it is free");
+        socket.listen(1).expect("it listens");
+        let lua = format!("tempos.unix {{ path = {path:?}, type = \"seqpacket\", send_buffer = \"4MiB\" }}");
+        Exit { lua, socket: socket.into(), listens: true }
+    }
+
+    fn join(&mut self) {
+        if std::mem::take(&mut self.listens) {
+            let listening = Socket::from(self.socket.try_clone().expect("a descriptor"));
+            listening.set_read_timeout(Some(JOINED)).expect("a limit");
+            let (socket, _) = listening.accept().expect("the node connects");
+            stamps(socket.as_raw_fd());
+            self.socket = socket.into();
+        }
+    }
+
+    fn descriptor(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// Has the kernel stamp what comes, and lets nobody wait for ever.
+fn stamps(socket: RawFd) {
     let on: libc::c_int = 1;
     let bytes: libc::c_int = 4 << 20;
-    for (option, value) in [(libc::SO_TIMESTAMPNS, &on), (libc::SO_RCVBUF, &bytes)] {
-        // SAFETY: reads an int that outlives the call.
-        let answer = unsafe {
-            libc::setsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                option,
-                (&raw const *value).cast(),
-                size_of::<libc::c_int>() as libc::socklen_t,
-            )
-        };
+    let limit = libc::timeval { tv_sec: 0, tv_usec: 50_000 };
+    let set = |option: libc::c_int, value: *const libc::c_void, size: usize| {
+        // SAFETY: reads a value of that size, which outlives the call.
+        let answer =
+            unsafe { libc::setsockopt(socket, libc::SOL_SOCKET, option, value, size as libc::socklen_t) };
         assert_eq!(answer, 0, "{}", io::Error::last_os_error());
-    }
-    socket
+    };
+    set(libc::SO_TIMESTAMPNS, (&raw const on).cast(), size_of_val(&on));
+    set(libc::SO_RCVBUF, (&raw const bytes).cast(), size_of_val(&bytes));
+    set(libc::SO_RCVTIMEO, (&raw const limit).cast(), size_of_val(&limit));
 }
 
 /// The next event and when the kernel put it into the socket; none within the limit.
-fn stamped(socket: &UdpSocket) -> Option<([u8; EVENT_BYTES], u64)> {
+fn stamped(socket: RawFd) -> Option<([u8; EVENT_BYTES], u64)> {
     let mut event = [0; EVENT_BYTES];
     let mut control = [0_u64; 16];
     let mut part = libc::iovec { iov_base: event.as_mut_ptr().cast(), iov_len: EVENT_BYTES };
@@ -203,7 +250,7 @@ fn stamped(socket: &UdpSocket) -> Option<([u8; EVENT_BYTES], u64)> {
         message.msg_iovlen = 1;
         message.msg_control = control.as_mut_ptr().cast();
         message.msg_controllen = size_of_val(&control) as _;
-        if libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) < 16 {
+        if libc::recvmsg(socket, &raw mut message, 0) < 16 {
             return None;
         }
         let mut header = libc::CMSG_FIRSTHDR(&raw const message);

@@ -70,7 +70,8 @@ impl Calibrations {
 
     fn rest_on(&self, kept: Box<Kept>, engine: &Engine) {
         let basis = kept.basis();
-        engine.set_costs(Costs::measured(&basis, &kept.calibration()));
+        let costs = Costs::measured(&basis, &kept.calibration());
+        engine.set_costs(if kept.is_of_this_build() { costs } else { costs.of_another_build() });
         *lock(&self.kept) = (Some(kept), basis);
     }
 

@@ -45,7 +45,7 @@ const WAKE_WEIGHT: u32 = 4;
 /// What one hop costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cost {
-    /// `wake`, `receive/udp`, `send/udp`, `queue/fifo`, `method/dlf`.
+    /// `wake`, `wake-3`, `wake-5`, `receive/udp`, `send/udp`, `queue/fifo`, `method/dlf`.
     pub what: String,
     /// Whether the thread ran in real time.
     pub real_time: bool,
@@ -53,6 +53,8 @@ pub struct Cost {
     pub loaded: bool,
     /// p50, p99, p99.9 and max (ns).
     pub ns: [u64; 4],
+    /// p99.2, p99.5, p99.8 and p99.95 (ns). Zeroes where they were not kept.
+    pub tail_ns: [u64; 4],
     /// Of how many.
     pub samples: u64,
 }
@@ -66,6 +68,8 @@ pub struct Calibration {
     pub left_out: Vec<String>,
     /// The versions of the plugins that were measured.
     pub plugins: BTreeMap<String, String>,
+    /// The SHA-256 of their files.
+    pub files: BTreeMap<String, String>,
 }
 
 /// Something that is measured: each burst is a sample, and bounded.
@@ -108,10 +112,13 @@ impl Samples {
     fn costs(&self, real_time: bool, loaded: bool) -> impl Iterator<Item = Cost> {
         self.0.iter().filter_map(move |(what, histogram)| {
             let samples: u64 = histogram.into_iter().map(|bucket| bucket.count()).sum();
-            let result = histogram.quantiles(&[0.5, 0.99, 0.999, 1.0]).ok()??;
+            let result =
+                histogram.quantiles(&[0.5, 0.99, 0.992, 0.995, 0.998, 0.999, 0.9995, 1.0]).ok()??;
             let at = |q: f64| Quantile::new(q).ok().and_then(|q| result.get(&q)).map_or(0, Bucket::end);
             let ns = [at(0.5), at(0.99), at(0.999), result.max().end()];
-            (samples >= SAMPLES_MIN).then(|| Cost { what: what.clone(), real_time, loaded, ns, samples })
+            let tail_ns = [at(0.992), at(0.995), at(0.998), at(0.9995)];
+            let cost = || Cost { what: what.clone(), real_time, loaded, ns, tail_ns, samples };
+            (samples >= SAMPLES_MIN).then(cost)
         })
     }
 }
@@ -149,6 +156,7 @@ pub fn calibrate(
             match bench {
                 Ok(bench) => {
                     found.plugins.insert(name.clone(), plugin.info.version.clone());
+                    found.files.insert(name.clone(), plugin.sha256.clone());
                     benches.push((format!("{word} {name}"), weight, bench));
                 }
                 Err(sentence) => found.left_out.push(format!("{word} {name}: {sentence}")),

@@ -77,7 +77,15 @@ impl Controller {
                 true => instead(&level.name).map(|(_, got)| got),
                 false => refused.clone().filter(|_| is_real_time),
             };
-            (level.name.clone(), LevelFacts::of(level, got))
+            let mut facts = LevelFacts::of(level, got);
+            let entry = lanes().find(|entry| entry.lane.spec.name == level.name).filter(|_| known);
+            facts.functions_instead = entry.and_then(|entry| entry.lane.functions_instead());
+            // A new lane's memory is locked where that of those before it is.
+            facts.is_locked = match entry {
+                Some(entry) => entry.lane.is_locked,
+                None => lanes().all(|entry| entry.lane.is_locked),
+            } && self.config.lock_memory;
+            (level.name.clone(), facts)
         });
         let adapters = self.registry.of_kind(PluginKind::ADAPTER).into_iter().filter_map(|plugin| {
             let ability = plugin.adapter()?.ability();
@@ -95,11 +103,26 @@ impl Controller {
             };
             Some((plugin.info.name.clone(), facts))
         });
+        let plans = || lanes().map(|entry| &entry.plan);
+        let sources = plans().flat_map(|plan| plan.sources.iter().flatten());
+        let outlets = plans().flat_map(|plan| plan.outlets.iter().flatten());
+        let channels = sources
+            .map(|source| (&source.spec, &source.grant))
+            .chain(outlets.map(|outlet| (&outlet.spec, &outlet.grant)));
+        let lesser = channels.filter(|(_, grant)| !grant.starts_with(Grade::Guaranteed.word()));
+        let obtained = lesser
+            .map(|(channel, grant)| (channel.name.clone(), (channel.adapter.clone(), grant.clone())))
+            .collect();
         Facts {
             cpus: std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u32),
+            reservable_ppm: scheduling::reservable_ppm(),
             levels: levels.collect(),
             adapters: adapters.collect(),
-            costs: self.costs.of_versions(|plugin| Some(self.registry.current(plugin)?.info.version.clone())),
+            obtained,
+            costs: self.costs.of_versions(|plugin| {
+                let plugin = self.registry.current(plugin)?;
+                Some((plugin.info.version.clone(), plugin.sha256.clone()))
+            }),
         }
     }
 }

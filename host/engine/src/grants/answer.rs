@@ -3,6 +3,7 @@
 use tempos_control::{Answer, Grade, Grant, HopGrant, Kind, Origin, QosRequest, units::show_ns};
 
 use super::hops::{Hop, Part, View};
+use super::promise;
 use super::road::Stage;
 use super::watch::{HopOf, Watched, WatchedHop};
 
@@ -32,6 +33,8 @@ pub struct Weighed<'a> {
     grade: Grade,
     /// What it lacks, by hop; one past the last is the whole.
     lacks: Vec<(usize, String)>,
+    /// Why its bound is not promised; `None` where it is.
+    missing: Option<String>,
 }
 
 impl<'a> Ask<'a> {
@@ -93,8 +96,7 @@ impl<'a> Ask<'a> {
                 ));
             }
         }
-        let grade = parts.iter().map(|part| part.grade).min().unwrap_or(Grade::Shared);
-        Weighed { parts, whole_ns, grade, lacks }
+        Weighed { parts, whole_ns, grade: Grade::Shared, lacks, missing: None }
     }
 }
 
@@ -115,6 +117,19 @@ impl Weighed<'_> {
             .collect()
     }
 
+    /// Judges how far it can be relied on: not before it is settled which level it gets, for every load is looked at.
+    pub fn judge(&mut self, ask: &Ask<'_>, view: &View<'_>) {
+        let lacking = self.lacks.first().map(|(_, lack)| lack.as_str());
+        self.missing = promise::missing(view, &ask.road, &self.parts, lacking);
+        if self.missing.is_some() {
+            // No hop is more than the way that it is a part of.
+            for part in &mut self.parts {
+                part.grade = part.grade.min(Grade::Prioritised);
+            }
+        }
+        self.grade = self.parts.iter().map(|part| part.grade).min().unwrap_or(Grade::Shared);
+    }
+
     /// The whole answer.
     pub fn grant(&self, ask: &Ask<'_>, view: &View<'_>, answer: Answer) -> Grant {
         let asked = ask.request.words();
@@ -122,7 +137,7 @@ impl Weighed<'_> {
         let mut hops: Vec<HopGrant> =
             self.parts.iter().enumerate().map(|(at, part)| self.row(at, part, ask, view)).collect();
         let whole = match self.whole_ns {
-            Some(ns) => format!("{}, {} at most", self.grade.word(), show_ns(ns)),
+            Some(ns) => format!("{}, p99 at most {}", self.grade.word(), show_ns(ns)),
             None => format!("{}, without a bound", self.grade.word()),
         };
         let lacking: Vec<&str> = self.lacks.iter().map(|(_, lack)| lack.as_str()).collect();
@@ -141,10 +156,15 @@ impl Weighed<'_> {
             hop: String::from("whole"),
             asked: if asked.is_empty() { format!("level {level}") } else { asked.clone() },
             granted: whole,
-            why: if own.is_empty() {
-                format!("the sum of the hops and the least of their grades, on {basis}")
-            } else {
-                own.join("; ")
+            why: match (&self.missing, own.is_empty()) {
+                (_, false) => own.join("; "),
+                (None, true) => format!(
+                    "99 of 100 events, as many as its endpoints let in, whatever other traffic does, on {basis}; a \
+                     maximum is not promised"
+                ),
+                (Some(missing), true) => format!(
+                    "the sum of the hops and the least of their grades, on {basis}; not guaranteed: {missing}"
+                ),
             },
         });
         Grant {

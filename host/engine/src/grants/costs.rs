@@ -2,8 +2,14 @@
 //!
 //! Stated figures stand for what was not measured on this machine. They are on the safe side of what a virtual
 //! machine with two CPUs showed for events of 256 bytes (SPECIFICATION.md), never a promise of their own: every
-//! grant says on which figures it rests. Measured ones are those of a calibration (`calibration`): of each the worst
-//! p99 of those that were taken of such a thread, quiet or beside load.
+//! grant says on which figures it rests. Measured ones are those of a calibration (`calibration`): of each the worst of
+//! those that were taken of such a thread, quiet or beside load.
+//!
+//! A figure is what so many of a million events may be above ([`MISSES_PPM`]). Which one counts depends on how many
+//! figures a way is made of: where they are exceeded by `m1`, `m2` and so on of a million events, their sum is by at most
+//! `m1 + m2 + …`, whether or not they come together (Boole's inequality). Pieces of work have a short tail, and get the
+//! rarest figure there is; what is left of the 1 of 100 is for the wake-ups, whose tail is long, and which are measured
+//! as often in a row as the way has them. Stated figures have no tail: there it is the same one throughout.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,8 +19,9 @@ use crate::calibration::Calibration;
 const WAKE_REAL_TIME_NS: u64 = 150_000;
 /// The same of an ordinary thread: a slice of its neighbours'.
 const WAKE_ORDINARY_NS: u64 = 5_000_000;
-/// How long the kernel may keep a CPU from the thread that should have it (ns): sections that it cannot leave.
-pub const BLOCKING_NS: u64 = 50_000;
+/// How long the kernel may keep a CPU from the thread that should have it (ns): sections that it cannot leave. Where
+/// wake-ups were measured it is a part of what they took.
+const BLOCKING_NS: u64 = 50_000;
 /// What a function takes that declares no deadline (ns).
 pub const FUNCTION_BODY_NS: u64 = 100_000;
 /// What a queue policy takes for an event (ns): admission, choice, and the lane's own work around them.
@@ -30,14 +37,38 @@ const CHANNELS_NS: &[(&str, u64)] =
 const METHODS_NS: &[(&str, u64)] =
     &[("dlf", 3_000), ("wasm", 20_000), ("spawn", 1_000_000), ("container", 60_000_000), ("", 1_000_000)];
 
+/// How many of a million events may be above a figure: p99, p99.2, p99.5, p99.8, p99.9 and p99.95.
+pub const MISSES_PPM: [u64; 6] = [10_000, 8_000, 5_000, 2_000, 1_000, 500];
+/// The rarest of them.
+pub const RAREST: usize = MISSES_PPM.len() - 1;
+/// Wake-ups in a row that are measured, by their names.
+const WAKES: [(u64, &str); 3] = [(1, "wake"), (3, "wake-3"), (5, "wake-5")];
+/// A figure says something where at least so many of its samples are above it.
+const BEYOND_MIN: u64 = 2;
+
+/// What was measured of one hop, on threads of one kind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Measured {
+    /// The worst of quiet and loaded (ns), by [`MISSES_PPM`].
+    ns: [u64; MISSES_PPM.len()],
+    /// How many samples were taken beside load, the least of all that count together; 0: none were.
+    loaded_samples: u64,
+}
+
 /// The figures.
 #[derive(Clone, Debug, Default)]
 pub struct Costs {
     /// By hop: `channel/udp`, `queue/fifo`, `method/wasm`, `wake` (ns); of threads in real time, and of ordinary ones.
-    measured: [BTreeMap<String, u64>; 2],
+    measured: [BTreeMap<String, Measured>; 2],
     basis: Option<String>,
     /// The versions of the plugins that were measured.
     versions: BTreeMap<String, String>,
+    /// The files of the plugins that were measured, by SHA-256; of an older daemon none.
+    files: BTreeMap<String, String>,
+    /// Plugins of which another version was measured, or another file of the same version.
+    other: BTreeSet<String>,
+    /// The program that measured is not this one.
+    of_another_build: bool,
 }
 
 impl Costs {
@@ -48,29 +79,56 @@ impl Costs {
 
     /// Measured figures where there are, stated ones for the rest. `basis`: when and where they were taken.
     pub fn measured(basis: &str, calibration: &Calibration) -> Self {
-        let mut measured = [BTreeMap::new(), BTreeMap::new()];
+        let mut measured: [BTreeMap<String, Measured>; 2] = [BTreeMap::new(), BTreeMap::new()];
         for cost in &calibration.costs {
-            let p99 = cost.ns[1];
-            let (key, ns) = match cost.what.split_once('/') {
-                Some(("send" | "receive", name)) => (format!("channel/{name}"), p99),
-                Some(("queue", _)) => (cost.what.clone(), p99 + LANE_NS),
-                _ => (cost.what.clone(), p99),
+            let [_, p99, p99_9, _] = cost.ns;
+            let [p99_2, p99_5, p99_8, p99_95] = cost.tail_ns;
+            let mut ns = [p99, p99_2, p99_5, p99_8, p99_9, p99_95];
+            let key = match cost.what.split_once('/') {
+                Some(("send" | "receive", name)) => format!("channel/{name}"),
+                _ => cost.what.clone(),
             };
-            let worst = measured[usize::from(!cost.real_time)].entry(key).or_insert(0);
-            *worst = ns.max(*worst);
+            if key.starts_with("queue/") {
+                ns = ns.map(|ns| ns + LANE_NS);
+            }
+            let known = measured[usize::from(!cost.real_time)].entry(key).or_default();
+            for (worst, ns) in known.ns.iter_mut().zip(ns) {
+                *worst = ns.max(*worst);
+            }
+            if cost.loaded {
+                let least = if known.loaded_samples == 0 { u64::MAX } else { known.loaded_samples };
+                // A tail that was not kept is none.
+                known.loaded_samples = if p99_95 == 0 { 1 } else { cost.samples.min(least) };
+            }
         }
-        Costs { measured, basis: Some(basis.to_owned()), versions: calibration.plugins.clone() }
+        Costs {
+            measured,
+            basis: Some(basis.to_owned()),
+            versions: calibration.plugins.clone(),
+            files: calibration.files.clone(),
+            ..Costs::default()
+        }
     }
 
-    /// The same without the figures of plugins that have another version by now, or are gone.
-    pub fn of_versions(&self, now: impl Fn(&str) -> Option<String>) -> Self {
-        let other: BTreeSet<&str> = self
-            .versions
-            .iter()
-            .filter(|(plugin, version)| now(plugin).as_ref() != Some(version))
-            .map(|(plugin, _)| plugin.as_str())
-            .collect();
+    /// The same, measured by another program than this one: good enough to reckon with, not to promise by.
+    pub fn of_another_build(self) -> Self {
+        Costs { of_another_build: true, ..self }
+    }
+
+    /// The same without the figures of plugins that have another version by now, or are gone. `now`: a plugin's version
+    /// and the SHA-256 of its file. Another file of the same version is good enough to reckon with.
+    pub fn of_versions(&self, now: impl Fn(&str) -> Option<(String, String)>) -> Self {
         let mut costs = self.clone();
+        let mut other: BTreeSet<&str> = BTreeSet::new();
+        for (plugin, version) in &self.versions {
+            let now = now(plugin);
+            if now.as_ref().map(|(version, _)| version) != Some(version) {
+                other.insert(plugin);
+            } else if now.as_ref().map(|(_, file)| file) == self.files.get(plugin) {
+                continue;
+            }
+            costs.other.insert(plugin.clone());
+        }
         if other.is_empty() {
             return costs;
         }
@@ -90,20 +148,75 @@ impl Costs {
         self.basis.as_deref().unwrap_or("stated costs, not measured on this machine")
     }
 
-    /// Those of a lane.
+    /// Those of a lane, as far as 1 of 100 events may be above each.
     pub fn on(&self, real_time: bool) -> LaneCosts<'_> {
-        LaneCosts { measured: &self.measured[usize::from(!real_time)], real_time }
+        LaneCosts { measured: &self.measured[usize::from(!real_time)], real_time, nth: 0 }
     }
+
+    /// Why nothing can be promised by a figure of threads in real time, with what would mend it; `None` where it can.
+    /// `nth`: which of [`MISSES_PPM`].
+    pub fn lacks(&self, what: &str, nth: usize) -> Option<String> {
+        if self.basis.is_none() {
+            return Some(String::from(
+                "costs are stated, not measured on this machine: run temposctl calibrate",
+            ));
+        }
+        if self.of_another_build {
+            return Some(String::from("another build of temposd was calibrated: run temposctl calibrate"));
+        }
+        let name = what.split_once('/').map_or("", |(_, name)| name);
+        let subject = match name {
+            "" => String::from("how long threads take to wake up"),
+            name => format!("the cost of {name}"),
+        };
+        if self.other.contains(name) {
+            return Some(format!("another build of {name} was calibrated: run temposctl calibrate"));
+        }
+        let Some(known) = self.measured[0].get(what) else {
+            return Some(format!(
+                "{subject} is stated, the calibration did not measure it on threads in real time"
+            ));
+        };
+        if known.loaded_samples == 0 {
+            return Some(format!("{subject} was not measured beside load: run temposctl calibrate"));
+        }
+        let misses = MISSES_PPM[nth.min(RAREST)];
+        let needed = BEYOND_MIN * 1_000_000 / misses;
+        (known.loaded_samples < needed).then(|| {
+            format!(
+                "{subject} was measured {} times, and {needed} are needed: run temposctl calibrate --time 2min",
+                known.loaded_samples
+            )
+        })
+    }
+}
+
+/// The name of the figure for so many wake-ups in a row; `None` where so many are not measured together.
+pub fn wakes_figure(wakes: u64) -> Option<&'static str> {
+    WAKES.iter().find(|(row, _)| *row >= wakes).map(|(_, name)| *name)
+}
+
+/// Which of [`MISSES_PPM`] counts for the wake-ups of a way with so many pieces of work, of which each is exceeded by the
+/// rarest; `None` where those leave nothing of the 1 of 100.
+pub fn rarity_of_wakes(pieces: u64) -> Option<usize> {
+    let left = MISSES_PPM[0].checked_sub(pieces * MISSES_PPM[RAREST])?;
+    MISSES_PPM.iter().position(|misses| *misses <= left)
 }
 
 /// What hops cost on a lane.
 #[derive(Clone, Copy, Debug)]
 pub struct LaneCosts<'a> {
-    measured: &'a BTreeMap<String, u64>,
+    measured: &'a BTreeMap<String, Measured>,
     real_time: bool,
+    nth: usize,
 }
 
 impl LaneCosts<'_> {
+    /// The same with rarer figures: those of that place in [`MISSES_PPM`].
+    pub fn rarer(self, nth: usize) -> Self {
+        LaneCosts { nth: nth.min(RAREST), ..self }
+    }
+
     /// CPU time of an event through a channel, one way (ns).
     pub fn channel_ns(self, adapter: &str) -> u64 {
         self.figure("channel", adapter, || stated(CHANNELS_NS, adapter))
@@ -119,17 +232,41 @@ impl LaneCosts<'_> {
         self.figure("method", method, || stated(METHODS_NS, method))
     }
 
-    /// How long a thread takes to wake up (ns), p99.
+    /// How long a thread takes to wake up (ns).
     pub fn wake_ns(self) -> u64 {
         let stated = if self.real_time { WAKE_REAL_TIME_NS } else { WAKE_ORDINARY_NS };
-        self.measured.get("wake").copied().unwrap_or(stated)
+        self.measured.get("wake").map_or(stated, |known| self.of(known))
+    }
+
+    /// How long so many wake-ups in a row take (ns): the least row that is measured and has them all, or more than one.
+    pub fn wakes_ns(self, wakes: u64) -> u64 {
+        let known = |name: &str| self.measured.get(name).map(|known| self.of(known));
+        let row = wakes_figure(wakes).filter(|_| wakes > 0).and_then(known);
+        let (most, longest) = WAKES[WAKES.len() - 1];
+        row.unwrap_or_else(|| match known(longest) {
+            Some(ns) if wakes > most => ns.saturating_add(self.wakes_ns(wakes - most)),
+            _ => self.wake_ns().saturating_mul(wakes),
+        })
+    }
+
+    /// How long the kernel may keep the CPU from the lane beside that (ns).
+    pub fn blocking_ns(self) -> u64 {
+        if self.real_time && !self.measured.contains_key("wake") { BLOCKING_NS } else { 0 }
     }
 
     fn figure(self, what: &str, name: &str, otherwise: impl FnOnce() -> u64) -> u64 {
         if self.measured.is_empty() {
             return otherwise();
         }
-        self.measured.get(&format!("{what}/{name}")).copied().unwrap_or_else(otherwise)
+        self.measured.get(&format!("{what}/{name}")).map_or_else(otherwise, |known| self.of(known))
+    }
+
+    /// A file of an older daemon has p99 and p99.9 alone.
+    fn of(self, known: &Measured) -> u64 {
+        match known.ns[self.nth] {
+            0 if self.nth > 0 => known.ns[0].max(known.ns[4]),
+            ns => ns,
+        }
     }
 }
 
@@ -147,7 +284,8 @@ mod tests {
             what: what.into(),
             real_time,
             loaded,
-            ns: [p99 / 2, p99, p99 * 2, p99 * 3],
+            ns: [p99 / 2, p99, p99 * 4, p99 * 6],
+            tail_ns: [p99 * 2, p99 * 2, p99 * 3, p99 * 5],
             samples: 1000,
         };
         Calibration {
@@ -161,6 +299,7 @@ mod tests {
             ],
             left_out: Vec::new(),
             plugins: BTreeMap::from([("udp".into(), "0.1.0".into()), ("fifo".into(), "0.1.0".into())]),
+            files: BTreeMap::from([("udp".into(), "u".into()), ("fifo".into(), "f".into())]),
         }
     }
 
@@ -181,7 +320,10 @@ mod tests {
     fn another_version_was_not_measured() {
         let costs = Costs::measured("the calibration of today", &calibration());
         let now = |udp: &'static str| {
-            move |plugin: &str| Some(if plugin == "udp" { udp } else { "0.1.0" }.to_owned())
+            move |plugin: &str| {
+                let (version, file) = if plugin == "udp" { (udp, "u") } else { ("0.1.0", "f") };
+                Some((version.to_owned(), file.to_owned()))
+            }
         };
         assert_eq!(costs.of_versions(now("0.1.0")).on(true).channel_ns("udp"), 4_321);
         let other = costs.of_versions(now("0.2.0"));

@@ -25,8 +25,12 @@ pub struct LevelFacts {
     pub asked: String,
     /// What it runs as instead, where that is not what was asked.
     pub instead: Option<String>,
+    /// What one of its function workers runs as instead of what was asked; `None` where all run as asked.
+    pub functions_instead: Option<String>,
     /// Whether it runs in real time.
     pub is_real_time: bool,
+    /// Whether what it touches is locked in memory.
+    pub is_locked: bool,
     /// Whether its CPUs were chosen.
     pub is_pinned: bool,
     /// The policy of its queue.
@@ -72,7 +76,9 @@ impl LevelFacts {
             reserved,
             asked: scheduling::requested(&level.scheduler),
             instead,
+            functions_instead: None,
             is_real_time,
+            is_locked: false,
             is_pinned: !level.cpus.is_empty(),
             policy: level.queue.policy.clone(),
             full: level.queue.full,
@@ -106,10 +112,14 @@ pub struct AdapterFacts {
 pub struct Facts {
     /// CPUs of the machine.
     pub cpus: u32,
+    /// The part of each that may be reserved under SCHED_DEADLINE, in millionths.
+    pub reservable_ppm: u64,
     /// Levels, by name.
     pub levels: BTreeMap<String, LevelFacts>,
     /// Adapters that are loaded, by name.
     pub adapters: BTreeMap<String, AdapterFacts>,
+    /// Channels that are open and obtained less than guaranteed, by name: the adapter; grade and reason.
+    pub obtained: BTreeMap<String, (String, String)>,
     /// What hops cost.
     pub costs: Costs,
 }

@@ -6,11 +6,11 @@ use tempos_control::{
     units::show_ns,
 };
 
-use super::costs::{FUNCTION_BODY_NS, LaneCosts};
+use super::costs::{FUNCTION_BODY_NS, LaneCosts, RAREST, rarity_of_wakes};
 use super::facts::{Facts, LevelFacts};
-use super::load::{Lanes, show_cpu};
-use super::response::Overload;
-use super::road::{Stage, function_ns, worst};
+use super::load::{Lanes, Load, show_cpu};
+use super::response::{Overload, Place};
+use super::road::{Piece, Stage, function_ns, worst};
 
 /// A hop in figures.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,8 @@ pub struct Part<'a> {
     pub best_ns: u64,
     /// How far that can be relied on.
     pub grade: Grade,
+    /// How much of its bound it takes until a thread wakes up for it (ns).
+    pub wake_ns: u64,
 }
 
 /// A hop.
@@ -47,8 +49,19 @@ pub struct View<'a> {
     pub lanes: &'a Lanes,
     /// The level.
     pub level: &'a LevelFacts,
-    /// Whether the rate of the road's events is among the loads.
-    pub rate_is_known: bool,
+    /// What the road's events are among the loads; `None` where their rate is not known.
+    pub own: Option<&'a Load>,
+}
+
+/// How the hops of a road are reckoned.
+#[derive(Clone, Copy)]
+struct Reckoning<'r, 'w> {
+    road: &'r [Stage<'w>],
+    /// What the first wake-up of the way takes, and each that follows (ns).
+    wake_ns: [u64; 2],
+    /// Whether an event is through before the next one of its topic comes, so that it waits for none but those that
+    /// came with it.
+    alone: bool,
 }
 
 impl View<'_> {
@@ -56,75 +69,102 @@ impl View<'_> {
         self.facts.costs.on(self.level.is_real_time)
     }
 
+    /// Those of the event's own pieces of work.
+    fn own_costs(&self) -> LaneCosts<'_> {
+        self.costs().rarer(RAREST)
+    }
+
     /// The hops of a road in figures.
     pub fn parts<'w>(&self, road: &[Stage<'w>]) -> Vec<Part<'w>> {
+        let costs = self.costs().rarer(rarity_of_wakes(pieces(road)).unwrap_or(RAREST));
+        let count = wakes(road);
+        let first = costs.wakes_ns(1);
+        let rest = costs.wakes_ns(count).saturating_sub(first).div_ceil(count.saturating_sub(1).max(1));
+        let of = |alone| self.reckon(Reckoning { road, wake_ns: [first, rest], alone });
+        // It is tried whether each is through before the next one comes, but for those that come at once. Half of the
+        // time between two is left for one that takes longer than 99 of 100.
+        let Some(own) = self.own.filter(|_| road.len() > 2) else { return of(false) };
+        let alone = of(true);
+        let whole = alone.iter().map(|part| part.bound_ns.ok()).sum::<Option<u64>>();
+        let fits = whole.is_some_and(|ns| ns <= own.rate.interval_ns() / 2);
+        if fits { alone } else { of(false) }
+    }
+
+    fn reckon<'w>(&self, how: Reckoning<'_, 'w>) -> Vec<Part<'w>> {
         let mut parts = Vec::new();
-        for (at, stage) in road.iter().enumerate() {
+        for (at, stage) in how.road.iter().enumerate() {
             match stage {
                 Stage::Queue(topic) => {
                     let first = at == 0 && !topic.ingress.is_empty();
                     if first {
-                        parts.push(self.ingress(topic));
+                        parts.push(self.ingress(topic, how));
                     }
-                    // Who publishes, and a function worker that is done, wake the queue worker too.
-                    let before = at.checked_sub(1).and_then(|at| road.get(at));
-                    let inline = matches!(before, Some(Stage::Function(workflow)) if workflow.call.inline);
-                    let wakes = !first && !inline;
-                    parts.push(self.queue(topic, first, wakes, road.get(at + 1)));
+                    parts.push(self.queue(topic, at, first, how));
                 }
-                Stage::Function(workflow) => parts.push(self.function(workflow)),
+                Stage::Function(workflow) => parts.push(self.function(workflow, how)),
                 Stage::Egress(topic) => parts.push(self.egress(topic)),
             }
         }
         parts
     }
 
-    fn ingress<'w>(&self, topic: &'w TopicSpec) -> Part<'w> {
-        let cost = worst(self.costs(), topic.ingress.iter());
+    fn ingress<'w>(&self, topic: &'w TopicSpec, how: Reckoning<'_, '_>) -> Part<'w> {
+        let [wake_ns, _] = how.wake_ns;
         Part {
             hop: Hop::Ingress(topic),
-            bound_ns: Ok(self.costs().wake_ns() + cost),
-            best_ns: cost,
+            bound_ns: Ok(wake_ns + worst(self.own_costs(), topic.ingress.iter())),
+            best_ns: worst(self.costs(), topic.ingress.iter()),
             grade: self.grade(topic.ingress.iter()),
+            wake_ns,
         }
     }
 
-    fn queue<'w>(
-        &self,
-        topic: &'w TopicSpec,
-        first: bool,
-        wakes: bool,
-        next: Option<&Stage<'w>>,
-    ) -> Part<'w> {
-        let own = self.costs().queue_ns(&self.level.policy);
-        let ingress = if first { worst(self.costs(), topic.ingress.iter()) } else { 0 };
-        // What the next hop shows for itself is a part of the queue worker's time.
-        let after = match next {
-            Some(Stage::Egress(topic)) => self.egress_cost(topic),
-            Some(Stage::Function(workflow)) if workflow.call.inline => function_ns(self.costs(), workflow),
-            _ => 0,
+    fn queue<'w>(&self, topic: &'w TopicSpec, at: usize, first: bool, how: Reckoning<'_, '_>) -> Part<'w> {
+        let wake_ns = match wakes_queue(how.road, at) && !first {
+            true => how.wake_ns[usize::from(at > 0)],
+            false => 0,
         };
-        let whole = own + ingress + after;
+        let of = |costs: LaneCosts<'_>| {
+            let own = costs.queue_ns(&self.level.policy);
+            let ingress = if first { worst(costs, topic.ingress.iter()) } else { 0 };
+            // What the next hop shows for itself is a part of the queue worker's time.
+            let after = match how.road.get(at + 1) {
+                Some(Stage::Egress(topic)) => egress_cost(costs, topic),
+                Some(Stage::Function(workflow)) if workflow.call.inline => function_ns(costs, workflow),
+                _ => 0,
+            };
+            (own, own + ingress + after)
+        };
+        let (own, whole) = of(self.costs());
         let bound_ns = self.lanes.queue(&self.level.name).map(|ns| {
-            let ns = if self.rate_is_known { ns } else { ns.saturating_add(whole) };
-            let wake = if wakes { self.costs().wake_ns() } else { 0 };
-            (ns.max(whole) - ingress - after).saturating_add(wake)
+            let waits = match self.own {
+                Some(_) => self.without_own(ns, &how.road[at], how).saturating_sub(whole),
+                None => ns,
+            };
+            // Those that came with it are met once on the whole way.
+            let with_it = self.own.filter(|_| how.alone && at == 0);
+            let with_it = with_it.map_or(0, |own| own.work.ns(true, true).saturating_mul(own.burst - 1));
+            of(self.own_costs()).0.saturating_add(waits).saturating_add(with_it).saturating_add(wake_ns)
         });
         let grade = match (self.level.is_real_time, self.lanes.stranger(self.facts, self.level)) {
             (false, _) => Grade::Shared,
-            (true, None) if self.rate_is_known => Grade::Guaranteed,
+            (true, None) if self.own.is_some() => Grade::Guaranteed,
             _ => Grade::Prioritised,
         };
-        Part { hop: Hop::Queue(topic), bound_ns, best_ns: own, grade }
+        Part { hop: Hop::Queue(topic), bound_ns, best_ns: own, grade, wake_ns }
     }
 
-    fn function<'w>(&self, workflow: &'w WorkflowSpec) -> Part<'w> {
-        let cost = function_ns(self.costs(), workflow);
+    fn function<'w>(&self, workflow: &'w WorkflowSpec, how: Reckoning<'_, '_>) -> Part<'w> {
+        let (usual, cost) = (function_ns(self.costs(), workflow), function_ns(self.own_costs(), workflow));
+        let wake_ns = if workflow.call.inline { 0 } else { how.wake_ns[1] };
         let bound_ns = match workflow.call.inline {
             true => Ok(cost),
             false => self.lanes.functions(&self.level.name).map(|ns| {
-                let ns = if self.rate_is_known { ns.max(cost) } else { ns.saturating_add(cost) };
-                ns.saturating_add(self.costs().wake_ns())
+                let waits = match self.own {
+                    Some(_) => self.without_own(ns, &Stage::Function(workflow), how).saturating_sub(usual),
+                    None => ns,
+                };
+                cost.saturating_add(waits).saturating_add(wake_ns)
             }),
         };
         let grade = match (self.level.is_real_time, workflow.call.deadline_ns) {
@@ -133,21 +173,48 @@ impl View<'_> {
             (true, Some(_)) => Grade::Guaranteed,
         };
         let best_ns = self.costs().method_ns(&workflow.call.method);
-        Part { hop: Hop::Function(workflow), bound_ns, best_ns, grade }
+        Part { hop: Hop::Function(workflow), bound_ns, best_ns, grade, wake_ns }
     }
 
     fn egress<'w>(&self, topic: &'w TopicSpec) -> Part<'w> {
-        let cost = self.egress_cost(topic);
+        let cost = egress_cost(self.own_costs(), topic);
         Part {
             hop: Hop::Egress(topic),
             bound_ns: Ok(cost + self.level.linger_ns),
-            best_ns: cost,
+            best_ns: egress_cost(self.costs(), topic),
             grade: self.grade(members(topic)),
+            wake_ns: 0,
         }
     }
 
-    fn egress_cost(&self, topic: &TopicSpec) -> u64 {
-        topic.egress.iter().map(|group| worst(self.costs(), group.members.iter())).sum()
+    /// How long everything that may go first at a place takes, and the event itself (`ns` with its whole topic), where an
+    /// event is through before the next one comes: the others of its topic are elsewhere, and those that came with it are
+    /// counted once for the whole way. `R - Σ d(R)` of what is not there is no less than the fixed point without it,
+    /// because the analysis is monotone.
+    fn without_own(&self, ns: u64, here: &Stage<'_>, how: Reckoning<'_, '_>) -> u64 {
+        let Some(own) = self.own.filter(|_| how.alone) else { return ns };
+        let level = self.level;
+        let (place, on_queue, piece) = match here {
+            Stage::Function(workflow) => (level.functions, false, find(&own.work.functions, &workflow.name)),
+            Stage::Queue(topic) | Stage::Egress(topic) => {
+                (level.queue, true, find(&own.work.queue, &topic.name))
+            }
+        };
+        // On function workers a reservation counts as a whole; its events are not among the tasks there.
+        let sees_queue = on_queue || level.reserved.is_none();
+        let demand = |piece: Option<&Piece>, at: Place| {
+            piece.filter(|_| place.yields_to(at)).map_or(0, |piece| own.task(at, piece.ns).demand(ns))
+        };
+        let gone: u64 = how
+            .road
+            .iter()
+            .map(|stage| match stage {
+                Stage::Queue(topic) if sees_queue => demand(find(&own.work.queue, &topic.name), level.queue),
+                Stage::Function(one) => demand(find(&own.work.functions, &one.name), level.functions),
+                _ => 0,
+            })
+            .sum();
+        ns.saturating_sub(gone).saturating_add(piece.map_or(0, |piece| piece.ns))
     }
 
     fn grade<'c>(&self, channels: impl Iterator<Item = &'c ChannelSpec>) -> Grade {
@@ -156,12 +223,12 @@ impl View<'_> {
 
     /// Why a hop gives what it gives, one sentence without its end.
     pub fn why(&self, part: &Part<'_>) -> String {
-        let (costs, level) = (self.costs(), self.level);
-        let wake = || show_ns(costs.wake_ns());
+        let (costs, level) = (self.own_costs(), self.level);
+        let wake = || show_ns(part.wake_ns);
         match part.hop {
             Hop::Ingress(topic) => format!(
                 "{} to read it, and at most {} until the queue worker runs as {}; {}",
-                show_ns(part.best_ns),
+                show_ns(worst(costs, topic.ingress.iter())),
                 wake(),
                 level.runs_as(),
                 self.adapter_words(topic.ingress.iter()),
@@ -180,7 +247,7 @@ impl View<'_> {
                         level.runs_as(),
                         show_cpu(self.lanes.used_ppm(level))
                     );
-                    if !self.rate_is_known {
+                    if self.own.is_none() {
                         text.push_str(&format!(
                             "; topic {:?} says no rate: one event at a time is counted",
                             topic.name
@@ -192,7 +259,11 @@ impl View<'_> {
                 }
             },
             Hop::Function(workflow) => {
-                let method = format!("{} takes {}", workflow.call.method, show_ns(part.best_ns));
+                let method = format!(
+                    "{} takes {}",
+                    workflow.call.method,
+                    show_ns(costs.method_ns(&workflow.call.method))
+                );
                 let body = match workflow.call.deadline_ns {
                     Some(ns) => format!("the function at most {}, its deadline", show_ns(ns)),
                     None => format!(
@@ -217,7 +288,7 @@ impl View<'_> {
                     ns => format!(" after at most {} of lingering", show_ns(ns)),
                 };
                 let words = self.adapter_words(members(topic));
-                format!("{} to send it{linger}; {words}", show_ns(part.best_ns))
+                format!("{} to send it{linger}; {words}", show_ns(egress_cost(costs, topic)))
             }
         }
     }
@@ -227,6 +298,22 @@ impl View<'_> {
         worst.map_or_else(String::new, |channel| {
             let grade = self.facts.adapter(&channel.adapter).grade.word();
             format!("{} gives {grade} at best", channel.adapter)
+        })
+    }
+
+    /// Why channels are no guaranteed hop, with what would mend it.
+    pub fn lesser<'c>(&self, mut channels: impl Iterator<Item = &'c ChannelSpec>) -> Option<String> {
+        channels.find_map(|channel| {
+            let (adapter, grade) = (&channel.adapter, self.facts.adapter(&channel.adapter).grade);
+            if grade < Grade::Guaranteed {
+                let grade = grade.word();
+                return Some(format!(
+                    "{adapter} gives {grade} at best, for others share its way: unix or shm between programs of this \
+                     machine give more"
+                ));
+            }
+            let (of, obtained) = self.facts.obtained.get(&channel.name)?;
+            (of == adapter).then(|| format!("channel {:?} has obtained no more than {obtained}", channel.name))
         })
     }
 
@@ -358,6 +445,42 @@ impl View<'_> {
             }));
         }
     }
+}
+
+fn find<'p>(pieces: &'p [Piece], name: &str) -> Option<&'p Piece> {
+    pieces.iter().find(|piece| piece.name == name)
+}
+
+/// Whether somebody wakes the queue worker for a place of a road: who publishes, and a function worker that is done, but
+/// no function that ran on it.
+fn wakes_queue(road: &[Stage<'_>], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|at| road.get(at));
+    !matches!(before, Some(Stage::Function(workflow)) if workflow.call.inline)
+}
+
+/// How many wake-ups one after the other an event needs on its road.
+pub fn wakes(road: &[Stage<'_>]) -> u64 {
+    let wakes = road.iter().enumerate().filter(|(at, stage)| match stage {
+        Stage::Queue(_) => wakes_queue(road, *at),
+        Stage::Function(workflow) => !workflow.call.inline,
+        Stage::Egress(_) => false,
+    });
+    wakes.count() as u64
+}
+
+/// How many pieces of work with a tail of their own the time of a road has, once a look of the supervisor among them.
+pub fn pieces(road: &[Stage<'_>]) -> u64 {
+    let of = |(at, stage): (usize, &Stage<'_>)| match stage {
+        Stage::Queue(topic) => 1 + usize::from(at == 0 && !topic.ingress.is_empty()),
+        Stage::Function(_) => 1,
+        Stage::Egress(topic) => topic.egress.len(),
+    };
+    1 + road.iter().enumerate().map(of).sum::<usize>() as u64
+}
+
+/// CPU time of an event's way to every group of a topic (ns).
+fn egress_cost(costs: LaneCosts<'_>, topic: &TopicSpec) -> u64 {
+    topic.egress.iter().map(|group| worst(costs, group.members.iter())).sum()
 }
 
 /// All channels out of a topic.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use tempos_control::{Rate, units::show_ns};
 
@@ -11,7 +12,7 @@ use super::response::{
     CpuSet, Overload, Place, REAL_TIME_PPM, RESERVED, Reservation, Task, WHOLE_PPM, reserved_response_ns,
     response_ns, used_ppm,
 };
-use super::road::Work;
+use super::road::{Work, part_ppm};
 
 /// The most topics that one sentence names.
 const NAMED_MAX: usize = 6;
@@ -25,17 +26,30 @@ pub struct Load {
     pub level: String,
     /// How often they come.
     pub rate: Rate,
+    /// How many come at once after a pause, at least 1.
+    pub burst: u64,
     /// What each costs.
     pub work: Work,
+    /// Why more may come than that, with what would mend it; `None` where the node itself sees to it.
+    pub loose: Option<String>,
+}
+
+impl Load {
+    /// A piece of it for the analysis.
+    pub fn task(&self, place: Place, cost_ns: u64) -> Task {
+        Task { place, cost_ns, interval_ns: self.rate.interval_ns(), count: 1, burst: self.burst }
+    }
 }
 
 /// The loads of a node, and how long each lane takes under them.
 #[derive(Clone, Debug, Default)]
 pub struct Lanes {
-    loads: Vec<Load>,
+    loads: Vec<Arc<Load>>,
     tasks: Vec<Task>,
     /// Topics whose rate nobody knows, by level.
     pub unknown: BTreeMap<String, Vec<String>>,
+    /// Topics of other levels some of whose events come to a level all the same, by level.
+    pub guests: Arc<BTreeMap<String, String>>,
     /// By level: its queue worker, its function workers.
     responses: BTreeMap<String, [Result<u64, Overload>; 2]>,
 }
@@ -49,6 +63,7 @@ impl Lanes {
             cost_ns: reserved.runtime_ns,
             interval_ns: reserved.period_ns,
             count: 1,
+            burst: 1,
         });
         let mut lanes = Lanes { tasks: tasks.collect(), unknown, ..Lanes::default() };
         lanes.respond(facts);
@@ -56,7 +71,7 @@ impl Lanes {
     }
 
     /// The same with another load.
-    pub fn with(&self, facts: &Facts, load: Load) -> Self {
+    pub fn with(&self, facts: &Facts, load: Arc<Load>) -> Self {
         let mut lanes = self.clone();
         lanes.take(facts, load);
         lanes.respond(facts);
@@ -64,17 +79,16 @@ impl Lanes {
     }
 
     /// Takes another load, and leaves the responses to [`respond`](Self::respond).
-    pub fn take(&mut self, facts: &Facts, load: Load) {
+    pub fn take(&mut self, facts: &Facts, load: Arc<Load>) {
         if let Some(level) = facts.levels.get(&load.level) {
-            let interval_ns = load.rate.interval_ns();
-            for cost_ns in &load.work.queue_ns {
+            for piece in &load.work.queue {
                 // What a reservation holds is in its own task; the rest of the node does not meet its events.
                 if level.reserved.is_none() {
-                    self.add(Task { place: level.queue, cost_ns: *cost_ns, interval_ns, count: 1 });
+                    self.add(load.task(level.queue, piece.ns));
                 }
             }
-            for cost_ns in &load.work.functions_ns {
-                self.add(Task { place: level.functions, cost_ns: *cost_ns, interval_ns, count: 1 });
+            for piece in &load.work.functions {
+                self.add(load.task(level.functions, piece.ns));
             }
         }
         self.loads.push(load);
@@ -105,25 +119,15 @@ impl Lanes {
     }
 
     fn response(&self, facts: &Facts, level: &LevelFacts, place: Place) -> Result<u64, Overload> {
-        let blocking = if level.is_real_time { super::costs::BLOCKING_NS } else { 0 };
+        let blocking = facts.costs.on(level.is_real_time).blocking_ns();
         response_ns(place, 0, blocking, &self.tasks, limit_ppm(facts, level))
     }
 
     /// The queue worker's tasks of a lane that has a reservation.
     fn own(&self, level: &LevelFacts) -> Vec<Task> {
         let loads = self.loads.iter().filter(|load| load.level == level.name);
-        loads
-            .flat_map(|load| {
-                let interval_ns = load.rate.interval_ns();
-                let place = Place { priority: RESERVED, cpus: CpuSet::ALL };
-                load.work.queue_ns.iter().map(move |cost_ns| Task {
-                    place,
-                    cost_ns: *cost_ns,
-                    interval_ns,
-                    count: 1,
-                })
-            })
-            .collect()
+        let place = Place { priority: RESERVED, cpus: CpuSet::ALL };
+        loads.flat_map(|load| load.work.queue.iter().map(move |piece| load.task(place, piece.ns))).collect()
     }
 
     /// How long a level's queue worker takes at most for everything that may come before an event, and it.
@@ -139,7 +143,60 @@ impl Lanes {
     /// The most events that wait in a level's queue within so long.
     pub fn backlog(&self, level: &str, ns: u64) -> u64 {
         let loads = self.loads.iter().filter(|load| load.level == level);
-        loads.map(|load| ns.div_ceil(load.rate.interval_ns()).max(1) * load.work.queue_ns.len() as u64).sum()
+        let events = |load: &Load| ns.div_ceil(load.rate.interval_ns()).max(1) + load.burst - 1;
+        loads.map(|load| events(load) * load.work.queue.len() as u64).sum()
+    }
+
+    /// What may go first where an event of the level is served, by its queue worker and with `functions` by its
+    /// function workers as well; and the level's own.
+    pub fn first<'a>(
+        &'a self,
+        facts: &'a Facts,
+        level: &'a LevelFacts,
+        functions: bool,
+    ) -> impl Iterator<Item = &'a Load> {
+        self.loads.iter().map(Arc::as_ref).filter(move |load| {
+            facts.levels.get(&load.level).is_some_and(|of| goes_first(level, of, functions))
+        })
+    }
+
+    /// A topic of which nobody knows how many events come where an event of the level is served: one that says no rate,
+    /// or gives its events other levels than its own.
+    pub fn unbounded(&self, facts: &Facts, level: &LevelFacts, functions: bool) -> Option<String> {
+        let before = || facts.levels.values().filter(|of| goes_first(level, of, functions));
+        let unknown = before().find_map(|of| self.unknown.get(&of.name)?.first());
+        if let Some(topic) = unknown {
+            return Some(format!("topic {topic:?} says no rate: give its endpoints a rate"));
+        }
+        let guest = before().find_map(|of| Some((of, self.guests.get(&of.name)?)));
+        guest.map(|(of, topic)| {
+            format!(
+                "topic {topic:?} may bring its events to level {:?} by rules or qos_max, which is not counted",
+                of.name
+            )
+        })
+    }
+
+    /// What real-time levels above one with a share of the CPU use, in millionths of one; the name of that one.
+    pub fn above_a_share<'a>(&self, facts: &'a Facts, level: &LevelFacts) -> Option<(u64, &'a str)> {
+        let below = facts.levels.values().filter(|of| of.rank < level.rank && of.share_percent > 0);
+        let used = |below: &LevelFacts| -> u64 {
+            let above = self
+                .loads
+                .iter()
+                .filter(|load| facts.levels.get(&load.level).is_some_and(|of| of.rank > below.rank));
+            above.map(|load| load.work.used_ppm(load.rate)).sum()
+        };
+        below.map(|below| (used(below), below.name.as_str())).max()
+    }
+
+    /// How many events a second come to a level, and how many at once: of those whose rate is known.
+    pub fn arrivals(&self, level: &str) -> (u64, u64) {
+        let loads = self.loads.iter().filter(|load| load.level == level);
+        loads.fold((0, 0), |(rate, burst), load| {
+            let places = load.work.queue.len() as u64;
+            (rate + load.rate.per_hour.div_ceil(3600) * places, burst + load.burst * places)
+        })
     }
 
     /// How much of a CPU is in use where an event of the level is to be served, in millionths.
@@ -179,13 +236,10 @@ impl Lanes {
                 _ => place.yields_to(of.queue),
             };
             let reserved = level.reserved.is_some() && !functions;
-            let queue: u64 = load.work.queue_ns.iter().filter(|_| counts).sum();
-            let calls: u64 =
-                load.work.functions_ns.iter().filter(|_| !reserved && place.yields_to(of.functions)).sum();
-            let ns = queue + calls;
+            let calls = !reserved && place.yields_to(of.functions);
+            let ns = load.work.ns(counts, calls);
             if ns > 0 {
-                let used = (u128::from(ns) * 1_000_000).div_ceil(u128::from(load.rate.interval_ns()));
-                let used = u64::try_from(used).unwrap_or(u64::MAX);
+                let used = part_ppm(ns, load.rate);
                 let text =
                     format!("{} {} × {} = {}", load.topic, load.rate.show(), show_ns(ns), show_cpu(used));
                 parts.push((used, text));
@@ -215,6 +269,18 @@ impl Lanes {
             limit_words(facts, level, functions, overload),
         )
     }
+}
+
+/// Whether what a level does may go first where another one is served.
+fn goes_first(level: &LevelFacts, other: &LevelFacts, functions: bool) -> bool {
+    let place = if functions { level.functions } else { level.queue };
+    let meets = match (level.reserved, other.reserved) {
+        // A reservation is met by its own events alone, and is a task of its own for all others.
+        (Some(_), _) if !functions => false,
+        (_, Some(_)) => place.yields_to(other.functions),
+        _ => place.yields_to(other.queue) || place.yields_to(other.functions),
+    };
+    other.name == level.name || meets
 }
 
 fn limit_words(facts: &Facts, level: &LevelFacts, functions: bool, overload: Overload) -> String {

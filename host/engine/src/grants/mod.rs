@@ -10,6 +10,7 @@ pub mod facts;
 mod hops;
 mod load;
 mod negotiate;
+mod promise;
 mod response;
 mod road;
 #[cfg(test)]

@@ -2,16 +2,17 @@
 //! meets it and leaves all before it what they were granted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use tempos_control::request::REQUESTS_MAX;
-use tempos_control::{Answer, Delivery, Grant, Kind, Mistake, OnUnmet, QosRequest, Rate, TopicSpec};
+use tempos_control::{Answer, Delivery, Grant, Kind, Mistake, OnUnmet, QosRequest, TopicSpec};
 
 use super::answer::{Ask, Weighed};
 use super::facts::{Facts, LevelFacts};
 use super::hops::{View, acknowledges, members};
 use super::load::{Lanes, Load, reservations, show_cpu};
 use super::response::reservations_fit;
-use super::road::{Stage, rate_of, road, work_of};
+use super::road::{Arrivals, Stage, arrivals_of, loose, road, work_of};
 use super::watch::Watched;
 use crate::wiring::Wiring;
 
@@ -85,12 +86,13 @@ impl Settled {
 struct Unit<'a> {
     topic: &'a TopicSpec,
     asks: Vec<Ask<'a>>,
-    rate: Option<Rate>,
+    arrivals: Option<Arrivals>,
 }
 
 /// A unit on a level, tried.
 struct Tried<'a> {
     level: &'a LevelFacts,
+    load: Option<Arc<Load>>,
     lanes: Lanes,
     weighed: Vec<Weighed<'a>>,
     /// What one before it would lose.
@@ -107,6 +109,7 @@ impl Tried<'_> {
 struct Placed<'a> {
     unit: Unit<'a>,
     level: &'a LevelFacts,
+    load: Option<Arc<Load>>,
     is_met: bool,
 }
 
@@ -181,25 +184,27 @@ pub fn settle<'a>(
                 }
             }
         };
-        let Tried { level, lanes: then, weighed, .. } = tried.swap_remove(chosen);
+        let Tried { level, load, lanes: then, weighed, .. } = tried.swap_remove(chosen);
         lanes = then;
         if level.name != unit.topic.qos {
             settled.levels.insert(unit.topic.name.clone(), level.name.clone());
         }
         acknowledge(facts, &unit, &mut settled);
         let is_met = weighed.iter().all(|one| one.lacking() == 0);
-        placed.push(Placed { unit, level, is_met });
+        placed.push(Placed { unit, level, load, is_met });
     }
     // Shown under the loads of all, not of those before alone.
     let explained = plain.into_iter().filter(|_| wiring.topics.len() <= EXPLAINED_MAX);
     let plain = explained.filter_map(|unit| {
         let level = facts.levels.get(&unit.topic.qos)?;
-        Some(Placed { unit, level, is_met: true })
+        let load = load(facts, wiring, &unit, level);
+        Some(Placed { unit, level, load, is_met: true })
     });
-    for Placed { unit, level, .. } in placed.iter().chain(plain.collect::<Vec<_>>().iter()) {
-        let view = View { facts, lanes: &lanes, level, rate_is_known: unit.rate.is_some() };
+    for Placed { unit, level, load, .. } in placed.iter().chain(plain.collect::<Vec<_>>().iter()) {
+        let view = View { facts, lanes: &lanes, level, own: load.as_deref() };
         for ask in &unit.asks {
-            let weighed = ask.weigh(&view);
+            let mut weighed = ask.weigh(&view);
+            weighed.judge(ask, &view);
             let answer = if weighed.lacking() == 0 { Answer::Granted } else { Answer::Degraded };
             let grant = weighed.grant(ask, &view, answer);
             settled.watched.extend(ask.is_request.then(|| weighed.watched(ask, &view)).flatten());
@@ -234,7 +239,7 @@ fn units<'a>(wiring: &'a Wiring, downstream: &HashMap<&str, u64>) -> (Vec<Unit<'
             named_level,
             road,
         };
-        let mut unit = Unit { topic, asks: Vec::new(), rate: rate_of(wiring, topic) };
+        let mut unit = Unit { topic, asks: Vec::new(), arrivals: arrivals_of(wiring, topic) };
         if asks || explains {
             let way: Vec<Stage<'a>> = road(wiring, downstream, topic, None);
             unit.asks.push(ask(Kind::Topic, &topic.name, &topic.origin, topic.request.as_deref(), way));
@@ -257,27 +262,47 @@ fn units<'a>(wiring: &'a Wiring, downstream: &HashMap<&str, u64>) -> (Vec<Unit<'
 /// The lanes before any request: what the others are known to bring, and whose rate nobody knows.
 fn begin(facts: &Facts, wiring: &Wiring, plain: &[Unit<'_>]) -> Lanes {
     let mut unknown: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let strangers = plain.iter().filter(|unit| unit.rate.is_none() && !unit.topic.ingress.is_empty());
+    let strangers = plain.iter().filter(|unit| unit.arrivals.is_none() && !unit.topic.ingress.is_empty());
     for unit in strangers {
         unknown.entry(unit.topic.qos.clone()).or_default().push(unit.topic.name.clone());
     }
     let mut lanes = Lanes::new(facts, unknown);
-    for unit in plain.iter().filter(|unit| unit.rate.is_some()) {
-        if let Some(level) = facts.levels.get(&unit.topic.qos) {
-            lanes.take(facts, load(facts, wiring, unit, level));
+    lanes.guests = Arc::new(guests(wiring));
+    for unit in plain {
+        if let Some(level) = facts.levels.get(&unit.topic.qos)
+            && let Some(load) = load(facts, wiring, unit, level)
+        {
+            lanes.take(facts, load);
         }
     }
     lanes.respond(facts);
     lanes
 }
 
-fn load(facts: &Facts, wiring: &Wiring, unit: &Unit<'_>, level: &LevelFacts) -> Load {
-    Load {
+/// Topics whose events may come to other levels than their own, by level.
+fn guests(wiring: &Wiring) -> BTreeMap<String, String> {
+    let mut guests = BTreeMap::new();
+    for topic in wiring.topics.values() {
+        let endpoints = topic.ingress.iter().filter_map(|channel| channel.qos.as_deref());
+        for level in endpoints.chain(wiring.levels_by_rule(topic)).filter(|level| *level != topic.qos) {
+            guests.entry(level.to_owned()).or_insert_with(|| topic.name.clone());
+        }
+    }
+    guests
+}
+
+/// What a unit is for its lane, where its rate is known.
+fn load(facts: &Facts, wiring: &Wiring, unit: &Unit<'_>, level: &LevelFacts) -> Option<Arc<Load>> {
+    let Arrivals { rate, burst } = unit.arrivals?;
+    let mut work = work_of(facts.costs.on(level.is_real_time), wiring, unit.topic, &level.policy);
+    Some(Arc::new(Load {
         topic: unit.topic.name.clone(),
         level: level.name.clone(),
-        rate: unit.rate.unwrap_or(Rate { per_hour: 1 }),
-        work: work_of(facts.costs.on(level.is_real_time), wiring, unit.topic, &level.policy),
-    }
+        rate,
+        burst,
+        loose: loose(wiring, unit.topic, rate).or_else(|| work.loose.take()),
+        work,
+    }))
 }
 
 /// The levels on which a unit may stand, and how many of them are allowed; the others come below those.
@@ -317,8 +342,9 @@ fn attempt<'a>(
     unit: &Unit<'a>,
     level: &'a LevelFacts,
 ) -> Tried<'a> {
-    let lanes = match unit.rate {
-        Some(_) => lanes.with(facts, load(facts, wiring, unit, level)),
+    let load = load(facts, wiring, unit, level);
+    let lanes = match &load {
+        Some(load) => lanes.with(facts, Arc::clone(load)),
         None => {
             let mut lanes = lanes.clone();
             if !unit.topic.ingress.is_empty() {
@@ -328,18 +354,17 @@ fn attempt<'a>(
         }
     };
     let weighed = {
-        let view = View { facts, lanes: &lanes, level, rate_is_known: unit.rate.is_some() };
+        let view = View { facts, lanes: &lanes, level, own: load.as_deref() };
         unit.asks.iter().map(|ask| ask.weigh(&view)).collect()
     };
     let broken = placed.iter().filter(|before| before.is_met).find_map(|before| {
-        let view =
-            View { facts, lanes: &lanes, level: before.level, rate_is_known: before.unit.rate.is_some() };
+        let view = View { facts, lanes: &lanes, level: before.level, own: before.load.as_deref() };
         before.unit.asks.iter().filter(|ask| ask.is_request).find_map(|ask| {
             let sentence = ask.weigh(&view).sentences(&view).into_iter().next()?;
             Some(format!("{} is granted already and would no longer be: {sentence}", ask.subject()))
         })
     });
-    Tried { level, lanes, weighed, broken }
+    Tried { level, load, lanes, weighed, broken }
 }
 
 /// Notes why a unit is refused: the sentences of the level on which it lacks least.
@@ -350,7 +375,7 @@ fn refuse(facts: &Facts, unit: &Unit<'_>, tried: &[Tried<'_>], settled: &mut Set
     }) else {
         return;
     };
-    let view = View { facts, lanes: &best.lanes, level: best.level, rate_is_known: unit.rate.is_some() };
+    let view = View { facts, lanes: &best.lanes, level: best.level, own: best.load.as_deref() };
     for (ask, weighed) in unit.asks.iter().zip(&best.weighed).filter(|(ask, _)| ask.is_request) {
         for sentence in weighed.sentences(&view) {
             let sentence =
@@ -380,13 +405,14 @@ fn acknowledge(facts: &Facts, unit: &Unit<'_>, settled: &mut Settled) {
 /// The kernel takes all reservations or refuses the last ones: it is said before it does.
 fn check_reservations(facts: &Facts, wiring: &Wiring, settled: &mut Settled) {
     let (reserved, text) = reservations(&facts.levels);
-    let Err(overload) = reservations_fit(&reserved, facts.cpus) else { return };
+    let Err(overload) = reservations_fit(&reserved, facts.cpus, facts.reservable_ppm) else { return };
     let last = facts.levels.values().rfind(|level| level.reserved.is_some());
     let Some(level) = last.and_then(|level| wiring.levels.get(&level.name)) else { return };
     let sentence = format!(
-        "level {:?}: the reservations make {text}, together {} of a CPU; the kernel grants 0.95 of {} CPUs = {} (sched-deadline)",
+        "level {:?}: the reservations make {text}, together {} of a CPU; the kernel grants {} of {} CPUs = {} (sched-deadline)",
         level.name,
         show_cpu(overload.used_ppm),
+        show_cpu(facts.reservable_ppm),
         facts.cpus,
         show_cpu(overload.limit_ppm),
     );

@@ -4,7 +4,7 @@
 //! The analysis is that of M. Joseph, P. Pandya, "Finding Response Times in a Real-Time System", The Computer
 //! Journal 29(5), 1986, and N. Audsley, A. Burns, M. Richardson, K. Tindell, A. Wellings, "Applying new
 //! scheduling theory to static priority pre-emptive scheduling", Software Engineering Journal 8(5), 1993: the
-//! least `R` with `R = B + Σ ⌈R / T⌉ · C` over everything of the same or a higher priority on the same CPUs.
+//! least `R` with `R = B + Σ (⌈R / T⌉ + b - 1) · C` over everything of the same or a higher priority on the same CPUs.
 //! Events of one lane are served one after the other, so those of the same priority count as higher ones; `R` is
 //! then the length of the busy period, which no response in it exceeds, also where it is longer than `T`.
 //! Threads that are not pinned are taken as sharing one CPU with whatever may meet them: never too little.
@@ -80,6 +80,10 @@ pub struct Task {
     pub interval_ns: u64,
     /// How many such tasks there are.
     pub count: u64,
+    /// How many events may come at once where they come after a pause, at least 1: the release jitter of K. Tindell,
+    /// "An extendible approach for analysing fixed priority hard real-time tasks", Real-Time Systems 6, 1994, in
+    /// events instead of time.
+    pub burst: u64,
 }
 
 impl Task {
@@ -90,8 +94,8 @@ impl Task {
     }
 
     /// What it needs within `ns` that begin with one event of it.
-    fn demand(&self, ns: u64) -> u64 {
-        let events = ns.div_ceil(self.interval_ns.max(1)).max(1);
+    pub fn demand(&self, ns: u64) -> u64 {
+        let events = ns.div_ceil(self.interval_ns.max(1)).max(1) + self.burst.max(1) - 1;
         self.cost_ns.saturating_mul(events).saturating_mul(self.count)
     }
 }
@@ -197,14 +201,15 @@ impl Reservation {
     }
 }
 
-/// Whether the kernel takes all of these reservations: `Σ runtime / period` is at most 0.95 of the CPUs
-/// (Documentation/scheduler/sched-deadline.rst, section 4, admission control over the root domain).
+/// Whether the kernel takes all of these reservations: `Σ runtime / period` is at most `each_ppm` of every CPU
+/// (Documentation/scheduler/sched-deadline.rst, section 4, admission control over the root domain; how much of each it
+/// is: `system::scheduling::reservable_ppm`).
 ///
 /// # Errors
 /// What they need, and what there is.
-pub fn reservations_fit(reservations: &[Reservation], cpus: u32) -> Result<(), Overload> {
+pub fn reservations_fit(reservations: &[Reservation], cpus: u32, each_ppm: u64) -> Result<(), Overload> {
     let used_ppm = reservations.iter().fold(0, |sum: u64, one| sum.saturating_add(one.ppm()));
-    let limit_ppm = REAL_TIME_PPM * u64::from(cpus.max(1));
+    let limit_ppm = each_ppm * u64::from(cpus.max(1));
     if used_ppm > limit_ppm { Err(Overload { used_ppm, limit_ppm }) } else { Ok(()) }
 }
 

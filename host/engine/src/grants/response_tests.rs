@@ -8,7 +8,7 @@ const fn place(priority: u8) -> Place {
 }
 
 const fn task(priority: u8, cost_ns: u64, interval_ns: u64) -> Task {
-    Task { place: place(priority), cost_ns, interval_ns, count: 1 }
+    Task { place: place(priority), cost_ns, interval_ns, count: 1, burst: 1 }
 }
 
 #[test]
@@ -17,6 +17,9 @@ fn the_textbooks_example_comes_out_as_in_the_textbook() {
     let tasks = [task(3, 3, 7), task(2, 3, 12), task(1, 5, 20)];
     let response = |priority| response_ns(place(priority), 0, 0, &tasks, WHOLE_PPM);
     assert_eq!([3, 2, 1].map(response), [Ok(3), Ok(6), Ok(20)]);
+    // Two at once of the first are one more of it, and what comes meanwhile.
+    let burst = [Task { burst: 2, ..tasks[0] }, tasks[1]];
+    assert_eq!(response_ns(place(2), 0, 0, &burst, WHOLE_PPM), Ok(12));
     // Blocking by one event below adds itself, and what comes meanwhile.
     assert_eq!(response_ns(place(2), 0, 2, &tasks, WHOLE_PPM), Ok(11));
 }
@@ -25,8 +28,8 @@ fn the_textbooks_example_comes_out_as_in_the_textbook() {
 fn lanes_on_other_cpus_do_not_meet() {
     let on = |cpu: u32, priority| Place { priority, cpus: CpuSet::of(&[cpu]) };
     let tasks = [
-        Task { place: on(0, 45), cost_ns: 600, interval_ns: 1000, count: 1 },
-        Task { place: on(1, 20), cost_ns: 600, interval_ns: 1000, count: 1 },
+        Task { place: on(0, 45), cost_ns: 600, interval_ns: 1000, count: 1, burst: 1 },
+        Task { place: on(1, 20), cost_ns: 600, interval_ns: 1000, count: 1, burst: 1 },
     ];
     assert_eq!(response_ns(on(1, 20), 0, 0, &tasks, WHOLE_PPM), Ok(600));
     let both = Place { priority: 20, cpus: CpuSet::of(&[0, 1]) };
@@ -42,8 +45,8 @@ fn a_reservation_gives_its_runtime_late_but_surely() {
     let tasks = [task(ORDINARY, 100, 1_000_000)];
     assert_eq!(reserved_response_ns(reserved, 0, &tasks), Ok(16_500));
     assert!(reserved_response_ns(reserved, 0, &[task(ORDINARY, 201, 1000)]).is_err());
-    assert_eq!(reservations_fit(&[reserved; 9], 2), Ok(()));
-    let overload = reservations_fit(&[reserved; 10], 2).expect_err("2.0 of 1.9");
+    assert_eq!(reservations_fit(&[reserved; 9], 2, 950_000), Ok(()));
+    let overload = reservations_fit(&[reserved; 10], 2, 950_000).expect_err("2.0 of 1.9");
     assert_eq!((overload.used_ppm, overload.limit_ppm), (2_000_000, 1_900_000));
 }
 
@@ -58,6 +61,7 @@ fn any(random: &mut Random) -> Vec<Task> {
             cost_ns: random.between(0, 400) as u64,
             interval_ns: random.between(1, 4000) as u64,
             count: random.between(1, 3) as u64,
+            burst: random.between(1, 3) as u64,
         })
         .collect()
 }
@@ -89,7 +93,7 @@ fn what_holds_of_every_set_of_tasks() {
         let again: u64 = tasks
             .iter()
             .filter(|t| own.place.yields_to(t.place))
-            .map(|t| t.cost_ns * t.count * response.div_ceil(t.interval_ns).max(1))
+            .map(|t| t.cost_ns * t.count * (response.div_ceil(t.interval_ns).max(1) + t.burst - 1))
             .sum();
         assert_eq!(again + extra + blocking, response, "seed {seed}");
         // More load, of whatever sort, never makes a response shorter.

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use tempos_control::{
     Allowed, CallSpec, ChannelSpec, Command, Delivery, EndpointSpec, EventFormat, Grade, GroupSpec,
-    LevelSpec, OnUnmet, Origin, Pick, QosRequest, Scheduler, TopicSpec, Value, WorkflowSpec, units,
+    LevelSpec, OnUnmet, Origin, OverRate, Pick, QosRequest, RetrySpec, Scheduler, TopicSpec, Value,
+    WorkflowSpec, units,
 };
 
 use super::costs::Costs;
 use super::facts::{AdapterFacts, Facts, LevelFacts};
 use super::{Mode, settle};
+use crate::calibration::{Calibration, Cost};
 use crate::wiring::Wiring;
 
 const TABLE: &str = include_str!("table.txt");
@@ -17,6 +19,38 @@ const TABLE: &str = include_str!("table.txt");
 /// A level between the two that always exist.
 fn between(name: &str, rank: u8, scheduler: Scheduler) -> LevelSpec {
     LevelSpec { rank, scheduler, share_percent: 0, ..LevelSpec::named(name, &Origin::builtin()) }
+}
+
+/// The costs of a scene: stated, or of a calibration.
+fn costs(scene: &str) -> Costs {
+    let (loaded, samples) = match scene {
+        name if !name.starts_with("calibrated") => return Costs::stated(),
+        "calibrated in haste" => (true, 3900),
+        "calibrated, quiet" => (false, 100_000),
+        _ => (true, 100_000),
+    };
+    // p99; what is rarer takes a tenth of it longer each time.
+    let cost = |what: &str, us: u64| Cost {
+        what: what.into(),
+        real_time: true,
+        loaded,
+        ns: [us * 500, us * 1000, us * 1300, us * 2000],
+        tail_ns: [us * 1050, us * 1100, us * 1200, us * 1400],
+        samples,
+    };
+    let channels = ["unix", "udp", "shm"].map(|name| cost(&format!("send/{name}"), 10));
+    let queues = ["fifo", "edf"].map(|name| cost(&format!("queue/{name}"), 1));
+    let mut all = vec![cost("wake", 100), cost("wake-3", 250), cost("wake-5", 400), cost("method/dlf", 10)];
+    all.extend(channels.into_iter().chain(queues));
+    let of = |value: &str| BTreeMap::from([("udp".to_owned(), value.to_owned())]);
+    let calibration = Calibration { costs: all, plugins: of("1"), files: of("a"), ..Calibration::default() };
+    let costs = Costs::measured("the calibration of today", &calibration);
+    match scene {
+        "calibrated, another build" => costs.of_another_build(),
+        "calibrated, another version" => costs.of_versions(|_| Some(("2".into(), "a".into()))),
+        "calibrated, another file" => costs.of_versions(|_| Some(("1".into(), "b".into()))),
+        _ => costs,
+    }
 }
 
 /// The levels of a scene, what they run as instead, and topics that are there before.
@@ -46,39 +80,70 @@ fn scene(name: &str) -> (Vec<LevelSpec>, Option<&'static str>, Vec<&'static str>
             (vec![control, strict], None, vec!["unix | unix | - | rate=40000/s p99=1ms qos=strict"])
         }
         "reservation" => (vec![between("reserved", 180, reserved)], None, vec![]),
+        "too many reservations" | "as many reservations as there may be" => {
+            let runtime_ns = if name == "too many reservations" { 7 * ms } else { 6 * ms };
+            let reserved = Scheduler::Deadline { runtime_ns, deadline_ns: 10 * ms, period_ns: 10 * ms };
+            (["a", "b", "c"].map(|name| between(name, 180, reserved.clone())).into(), None, vec![])
+        }
+        "calibrated, ordinary" => (vec![control], Some("other"), vec![]),
+        "calibrated, beside a stranger" => (vec![control], None, vec!["udp | unix | - | qos=strict"]),
+        "calibrated, beside a loose one" => {
+            (vec![control], None, vec!["unix | unix | - | rate=100/s p99=2ms qos=strict"])
+        }
+        "calibrated, beside another" => {
+            (vec![control], None, vec!["unix@2000/2 | unix | - | p99=2ms qos=strict"])
+        }
+        "calibrated, reservation" => (vec![between("reserved", 180, reserved)], None, vec![]),
+        "calibrated, unlocked" | "calibrated, functions refused" => (vec![control], None, vec![]),
+        name if name.starts_with("calibrated") => (vec![control], None, vec![]),
         other => panic!("no scene {other:?}"),
     }
 }
 
-fn facts(wiring: &Wiring, instead: Option<&str>) -> Facts {
+fn facts(wiring: &Wiring, scene: &str, instead: Option<&str>) -> Facts {
     let adapter = |grade, holds_back, acknowledges| AdapterFacts { grade, holds_back, acknowledges };
     let levels = wiring.levels.values().map(|level| {
         let instead = instead.filter(|_| !matches!(level.scheduler, Scheduler::Other { .. }));
-        (level.name.clone(), LevelFacts::of(level, instead.map(str::to_owned)))
+        let facts = LevelFacts {
+            is_locked: scene != "calibrated, unlocked",
+            functions_instead: (scene == "calibrated, functions refused").then(|| "other".into()),
+            ..LevelFacts::of(level, instead.map(str::to_owned))
+        };
+        (level.name.clone(), facts)
     });
     Facts {
         cpus: 2,
+        reservable_ppm: 900_000,
         levels: levels.collect(),
         adapters: BTreeMap::from([
             ("udp".into(), adapter(Grade::Prioritised, false, false)),
-            ("unix".into(), adapter(Grade::Prioritised, true, true)),
+            ("unix".into(), adapter(Grade::Guaranteed, true, true)),
             ("tcp".into(), adapter(Grade::Prioritised, true, true)),
-            ("shm".into(), adapter(Grade::Prioritised, true, false)),
+            ("shm".into(), adapter(Grade::Guaranteed, true, false)),
             ("tsn".into(), adapter(Grade::Guaranteed, true, false)),
         ]),
-        costs: Costs::stated(),
+        obtained: BTreeMap::new(),
+        costs: costs(scene),
     }
 }
 
 fn channel(topic: &str, number: usize, text: &str) -> ChannelSpec {
     let (text, acknowledged) = text.strip_suffix("+ack").map_or((text, false), |text| (text, true));
+    let (text, drops) = text.strip_suffix("/drop").map_or((text, false), |text| (text, true));
+    let (text, held) = text.split_once('#').map_or((text, None), |(text, held)| (text, Some(held)));
     let (adapter, rate) = text.split_once('@').map_or((text, None), |(a, r)| (a, Some(r)));
+    let (rate, burst) = match rate.map(|rate| rate.split_once('/').unwrap_or((rate, ""))) {
+        Some((rate, burst)) => (Some(rate.parse().expect("a rate")), burst.parse().ok()),
+        None => (None, None),
+    };
+    let over_rate = if drops { OverRate::Drop } else { OverRate::Wait };
+    let in_flight = held.map(|held| held.parse().expect("a number"));
     ChannelSpec {
         name: format!("{topic}/{number}"),
         adapter: adapter.into(),
         qos: None,
         format: EventFormat::Raw,
-        endpoint: EndpointSpec { rate: rate.map(|r| r.parse().expect("a rate")), ..EndpointSpec::default() },
+        endpoint: EndpointSpec { rate, burst, over_rate, in_flight, ..EndpointSpec::default() },
         options: if acknowledged { vec![("acknowledge".into(), Value::Flag(true))] } else { Vec::new() },
         origin: Origin::builtin(),
     }
@@ -139,6 +204,8 @@ fn commands(name: &str, case: &str) -> Vec<Command> {
     for part in parts {
         if part == "inline" {
             spec.inline = true;
+        } else if part == "retry" {
+            spec.retry = Some(RetrySpec { times: 1, backoff_ns: 0, outcomes: Vec::new(), codes: Vec::new() });
         } else {
             spec.deadline_ns = Some(units::duration_ns(part).expect("a duration"));
         }
@@ -167,12 +234,13 @@ fn answer(scene_name: &str, case: &str) -> (String, String, String) {
         all.extend(commands(&format!("before{at}"), one));
     }
     let there = base.after(&base, &all, true).expect("a sound scene");
-    let first_facts = facts(&there, instead);
+    let first_facts = facts(&there, scene_name, instead);
     let first = settle(&first_facts, &there, &BTreeMap::new(), Mode::Choose);
-    assert!(first.refusals.is_empty(), "{scene_name}: {:?}", first.refusals);
+    let refuses = scene_name == "too many reservations";
+    assert_eq!(first.refusals.is_empty(), !refuses, "{scene_name}: {:?}", first.refusals);
     all.extend(commands("new", case));
     let wiring = base.after(&base, &all, true).unwrap_or_else(|m| panic!("{case}: {m:?}"));
-    let known = facts(&wiring, instead);
+    let known = facts(&wiring, scene_name, instead);
     let settled = settle(&known, &wiring, &first.held(&there, &wiring), Mode::Choose);
     if !settled.refusals.is_empty() {
         let said: Vec<String> = settled.refusals.iter().map(|m| m.sentence.clone()).collect();
@@ -220,7 +288,7 @@ fn pair(first: u32, second: u32) -> (Wiring, Facts) {
     let mut all = commands("a", &format!("unix | unix | - | qos=strict rate={first}/s"));
     all.extend(commands("b", &format!("unix | unix | - | qos=strict rate={second}/s")));
     let wiring = base.after(&base, &all, true).expect("sound");
-    let facts = facts(&wiring, None);
+    let facts = facts(&wiring, "real time", None);
     (wiring, facts)
 }
 
@@ -248,7 +316,7 @@ fn what_is_granted_stays_where_it_is() {
     let base = Wiring::new(&scene("real time").0);
     let all = commands("a", "unix | unix | - | rate=10/s p99=10ms");
     let wiring = base.after(&base, &all, true).expect("sound");
-    let facts = facts(&wiring, None);
+    let facts = facts(&wiring, "real time", None);
     let level = |held: &BTreeMap<String, String>| {
         settle(&facts, &wiring, held, Mode::Choose).topics["a"].level.clone()
     };
@@ -271,13 +339,13 @@ fn as_many_requests_as_may_be_are_weighed() {
             .collect::<Vec<_>>()
     };
     let wiring = base.after(&base, &all(most), true).expect("sound");
-    let known = facts(&wiring, None);
+    let known = facts(&wiring, "real time", None);
     let begin = std::time::Instant::now();
     let settled = settle(&known, &wiring, &BTreeMap::new(), Mode::Choose);
     println!("{most} requests: {:?}", begin.elapsed());
     assert!(settled.refusals.is_empty(), "{:?}", settled.refusals.first());
     assert_eq!(settled.levels.values().filter(|level| *level == "strict").count(), most);
     let more = base.after(&base, &all(most + 1), true).expect("sound");
-    let said = settle(&facts(&more, None), &more, &BTreeMap::new(), Mode::Choose).refusals;
+    let said = settle(&facts(&more, "real time", None), &more, &BTreeMap::new(), Mode::Choose).refusals;
     assert!(said.iter().any(|one| one.sentence.contains("weighs at most 1024")), "{said:?}");
 }

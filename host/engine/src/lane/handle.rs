@@ -339,6 +339,15 @@ impl Lane {
         self.verdicts.demoted.load(Ordering::Acquire) || self.verdicts.disowned.load(Ordering::Acquire)
     }
 
+    /// What a function worker runs as, where that is not what its level asked for.
+    pub fn functions_instead(&self) -> Option<String> {
+        let spec = &self.spec;
+        let wanted =
+            scheduling::requested(&scheduling::for_functions(&spec.scheduler, spec.function_priority));
+        let threads = self.workers.iter().filter_map(|worker| worker.shared.thread());
+        threads.map(scheduling::granted).find(|got| *got != wanted)
+    }
+
     /// The threads of the lane: name, policy in force.
     pub fn threads(&self) -> Vec<(String, ThreadId)> {
         let mut threads = Vec::new();

@@ -200,6 +200,33 @@ pub fn granted(thread: ThreadId) -> String {
     }
 }
 
+/// The part of each CPU that the kernel gives away as reservations under SCHED_DEADLINE, in millionths:
+/// `sched_rt_runtime_us` by `sched_rt_period_us` (sched-deadline.rst, section 4), less what it has reserved itself for
+/// ordinary threads since Linux 6.12: the fair server's 50 of 1000 ms (kernel/sched/deadline.c, `sched_init_dl_servers`).
+pub fn reservable_ppm() -> u64 {
+    let of = |name: &str| {
+        let text = std::fs::read_to_string(format!("/proc/sys/kernel/{name}")).ok()?;
+        text.trim().parse::<i64>().ok()
+    };
+    let runtime_us = of("sched_rt_runtime_us").unwrap_or(950_000);
+    let period_us = of("sched_rt_period_us").filter(|us| *us > 0).unwrap_or(1_000_000);
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    reservable(runtime_us, period_us, &release)
+}
+
+/// The same of these settings and that release; a negative runtime means that the kernel does not look.
+fn reservable(runtime_us: i64, period_us: i64, release: &str) -> u64 {
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|text| text.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let server = if version >= (6, 12) { 50_000 } else { 0 };
+    let whole = match u64::try_from(runtime_us) {
+        Ok(runtime) => (runtime.saturating_mul(1_000_000) / period_us.max(1).unsigned_abs()).min(1_000_000),
+        Err(_) => 1_000_000,
+    };
+    whole.saturating_sub(server)
+}
+
 /// A scheduler as a user would say it.
 pub fn requested(scheduler: &Scheduler) -> String {
     match scheduler {
@@ -248,4 +275,24 @@ pub fn probe_real_time(priority: u8) -> io::Result<()> {
         })?
         .join()
         .unwrap_or_else(|_| Err(io::Error::other("the probe thread panicked")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_gives_away_is_less_where_it_serves_ordinary_threads_itself() {
+        for (runtime, period, release, ppm) in [
+            (950_000, 1_000_000, "6.1.0-32-amd64", 950_000),
+            (950_000, 1_000_000, "6.12.9", 900_000),
+            (950_000, 1_000_000, "7.0.0-rc1", 900_000),
+            (500_000, 1_000_000, "5.10", 500_000),
+            (-1, 1_000_000, "6.18.44-fc", 950_000),
+            (-1, 1_000_000, "6.1", 1_000_000),
+            (0, 0, "", 0),
+        ] {
+            assert_eq!(reservable(runtime, period, release), ppm, "{runtime} {period} {release}");
+        }
+    }
 }

@@ -131,13 +131,19 @@ impl WaitingPlace {
         if limit != Some(0) && !self.flag.lie_down(more_work) {
             limit = Some(0);
         }
-        let timeout = limit.map(|ns| rustix::event::Timespec {
+        let set = if quiet { &self.quiet } else { &self.set };
+        let timeout = |ns: u64| rustix::event::Timespec {
             tv_sec: (ns / 1_000_000_000) as i64,
             tv_nsec: (ns % 1_000_000_000) as _,
-        });
+        };
+        if let Some(ns) = limit.filter(|ns| ns % 1_000_000 != 0) {
+            // epoll_wait(2) counts whole milliseconds, and a rate or a linger is shorter than one: poll(2) does not.
+            let mut fds = [rustix::event::PollFd::new(set, rustix::event::PollFlags::IN)];
+            let _ = rustix::event::poll(&mut fds, Some(&timeout(ns)));
+            limit = Some(0);
+        }
         // An interrupted wait is one in which nothing was ready.
-        let filled =
-            epoll::wait(if quiet { &self.quiet } else { &self.set }, events, timeout.as_ref()).unwrap_or(0);
+        let filled = epoll::wait(set, events, limit.map(timeout).as_ref()).unwrap_or(0);
         self.flag.get_up();
         filled
     }
