@@ -76,8 +76,16 @@ fn a_calibrated_node_guarantees_what_it_measured_and_names_what_is_missing() {
     assert!(why(&node).contains(stated), "{}", why(&node));
     assert!(granted(&node).contains(": prioritised, p99 at most "), "{}", granted(&node));
 
-    assert!(node.ctl(["calibrate", "--time", "20s"]).status.success());
-    eventually("it to be guaranteed", || granted(&node).contains(": guaranteed, p99 at most ").then_some(()));
+    // A busy machine takes fewer samples in the same time: that is said, and mended by more time.
+    for time in ["30s", "2min", "5min"] {
+        assert!(node.ctl(["calibrate", "--time", time]).status.success());
+        eventually("grants to rest on it", || (!why(&node).contains("costs are stated")).then_some(()));
+        if !why(&node).contains("are needed: run temposctl calibrate --time 2min") {
+            break;
+        }
+        println!("{time}: {}", why(&node));
+    }
+    assert!(granted(&node).contains(": guaranteed, p99 at most "), "{}", why(&node));
     assert!(why(&node).contains("a maximum is not promised"), "{}", why(&node));
     let explained = node.ctl(["explain", "line"]);
     let said = String::from_utf8_lossy(&explained.stdout).into_owned();

@@ -30,7 +30,7 @@ fn state(node: &Node, level: &str) -> String {
 
 #[test]
 fn what_the_kernel_would_refuse_is_refused_and_what_is_taken_is_granted() {
-    let node = NodeSetup::new()
+    let mut node = NodeSetup::new()
         .plugins(["adapter-unix", "queue-fifo"])
         .node_file("[wiring]\nwatch = false")
         .wiring("")

@@ -39,7 +39,7 @@ const PAUSE: Duration = Duration::from_micros(250);
 const SAMPLES_MAX: u64 = 100_000;
 /// Fewer samples than this say nothing of a p99.
 const SAMPLES_MIN: u64 = 50;
-/// How much longer wake-ups are measured than the others: their tail is what grants rest on most.
+/// How much longer wake-ups and channels are measured than policies: each sample of them is a wake-up of its own.
 const WAKE_WEIGHT: u32 = 4;
 
 /// What one hop costs.
@@ -147,7 +147,12 @@ pub fn calibrate(
     for kind in [PluginKind::ADAPTER, PluginKind::QUEUE, PluginKind::INVOKER] {
         for plugin in registry.of_kind(kind) {
             let name = plugin.info.name.clone();
-            let (word, weight) = (kind.word(), if kind == PluginKind::QUEUE { 1 } else { 2 });
+            let weight = match kind {
+                PluginKind::ADAPTER => WAKE_WEIGHT,
+                PluginKind::QUEUE => 1,
+                _ => 2,
+            };
+            let word = kind.word();
             let bench = match kind {
                 PluginKind::ADAPTER => channels::open(&plugin),
                 PluginKind::QUEUE => queues::open(&plugin),
