@@ -9,7 +9,7 @@ use tempos_control::{
 use super::costs::{FUNCTION_BODY_NS, LaneCosts, RAREST, rarity_of_wakes};
 use super::facts::{Facts, LevelFacts};
 use super::load::{Lanes, Load, show_cpu};
-use super::response::{Overload, Place};
+use super::response::Overload;
 use super::road::{Piece, Stage, function_ns, worst};
 
 /// A hop in figures.
@@ -25,6 +25,8 @@ pub struct Part<'a> {
     pub grade: Grade,
     /// How much of its bound it takes until a thread wakes up for it (ns).
     pub wake_ns: u64,
+    /// How much of its bound the event takes itself (ns). The rest waits for others.
+    own_ns: u64,
 }
 
 /// A hop.
@@ -53,17 +55,6 @@ pub struct View<'a> {
     pub own: Option<&'a Load>,
 }
 
-/// How the hops of a road are reckoned.
-#[derive(Clone, Copy)]
-struct Reckoning<'r, 'w> {
-    road: &'r [Stage<'w>],
-    /// What the first wake-up of the way takes, and each that follows (ns).
-    wake_ns: [u64; 2],
-    /// Whether an event is through before the next one of its topic comes, so that it waits for none but those that
-    /// came with it.
-    alone: bool,
-}
-
 impl View<'_> {
     fn costs(&self) -> LaneCosts<'_> {
         self.facts.costs.on(self.level.is_real_time)
@@ -80,91 +71,109 @@ impl View<'_> {
         let count = wakes(road);
         let first = costs.wakes_ns(1);
         let rest = costs.wakes_ns(count).saturating_sub(first).div_ceil(count.saturating_sub(1).max(1));
-        let of = |alone| self.reckon(Reckoning { road, wake_ns: [first, rest], alone });
-        // It is tried whether each is through before the next one comes, but for those that come at once. Half of the
-        // time between two is left for one that takes longer than 99 of 100.
-        let Some(own) = self.own.filter(|_| road.len() > 2) else { return of(false) };
-        let alone = of(true);
-        let whole = alone.iter().map(|part| part.bound_ns.ok()).sum::<Option<u64>>();
-        let fits = whole.is_some_and(|ns| ns <= own.rate.interval_ns() / 2);
-        if fits { alone } else { of(false) }
-    }
-
-    fn reckon<'w>(&self, how: Reckoning<'_, 'w>) -> Vec<Part<'w>> {
+        let wake_ns = [first, rest];
         let mut parts = Vec::new();
-        for (at, stage) in how.road.iter().enumerate() {
+        for (at, stage) in road.iter().enumerate() {
             match stage {
                 Stage::Queue(topic) => {
                     let first = at == 0 && !topic.ingress.is_empty();
                     if first {
-                        parts.push(self.ingress(topic, how));
+                        parts.push(self.ingress(topic, wake_ns[0]));
                     }
-                    parts.push(self.queue(topic, at, first, how));
+                    let wakes = wakes_queue(road, at) && !first;
+                    let wake_ns = if wakes { wake_ns[usize::from(at > 0)] } else { 0 };
+                    parts.push(self.queue(topic, first, wake_ns, road.get(at + 1)));
                 }
-                Stage::Function(workflow) => parts.push(self.function(workflow, how)),
+                Stage::Function(workflow) => parts.push(self.function(workflow, wake_ns[1])),
                 Stage::Egress(topic) => parts.push(self.egress(topic)),
             }
         }
+        self.wait_once(road, &mut parts);
         parts
     }
 
-    fn ingress<'w>(&self, topic: &'w TopicSpec, how: Reckoning<'_, '_>) -> Part<'w> {
-        let [wake_ns, _] = how.wake_ns;
-        Part {
-            hop: Hop::Ingress(topic),
-            bound_ns: Ok(wake_ns + worst(self.own_costs(), topic.ingress.iter())),
-            best_ns: worst(self.costs(), topic.ingress.iter()),
-            grade: self.grade(topic.ingress.iter()),
-            wake_ns,
+    /// Each hop alone waits for everything that may come first there, and so the same events are counted at each. On the
+    /// whole way an event waits for each of them once: where that is less, the last hops are given less to wait.
+    fn wait_once(&self, road: &[Stage<'_>], parts: &mut [Part<'_>]) {
+        let Some(own) = self.own.filter(|_| road.len() > 2 && self.level.reserved.is_none()) else { return };
+        let Some(sum) = parts.iter().map(|part| part.bound_ns.ok()).sum::<Option<u64>>() else { return };
+        let of = |what: fn(&Part<'_>) -> u64| parts.iter().map(what).sum::<u64>();
+        let (own_ns, wakes_ns) = (of(|part| part.own_ns), of(|part| part.wake_ns));
+        let has_topic =
+            |name: &str| road.iter().any(|stage| matches!(stage, Stage::Queue(topic) if topic.name == name));
+        let has_function = |name: &str| {
+            road.iter().any(|stage| matches!(stage, Stage::Function(workflow) if workflow.name == name))
+        };
+        let beside = |pieces: &[Piece], is_on_road: &dyn Fn(&str) -> bool| -> u64 {
+            pieces.iter().filter(|piece| !is_on_road(&piece.name)).map(|piece| piece.ns).sum()
+        };
+        // What the same event is beside its road, for other functions of its topics.
+        let own_ns =
+            own_ns + beside(&own.work.queue, &has_topic) + beside(&own.work.functions, &has_function);
+        let functions = road.iter().any(|stage| matches!(stage, Stage::Function(one) if !one.call.inline));
+        let Some(whole) = self.lanes.way(self.facts, self.level, functions, own, own_ns, wakes_ns) else {
+            return;
+        };
+        let mut less = sum.saturating_sub(whole);
+        for part in parts.iter_mut().rev() {
+            if let Ok(ns) = &mut part.bound_ns {
+                let gone = ns.saturating_sub(part.own_ns + part.wake_ns).min(less);
+                *ns -= gone;
+                less -= gone;
+            }
         }
     }
 
-    fn queue<'w>(&self, topic: &'w TopicSpec, at: usize, first: bool, how: Reckoning<'_, '_>) -> Part<'w> {
-        let wake_ns = match wakes_queue(how.road, at) && !first {
-            true => how.wake_ns[usize::from(at > 0)],
-            false => 0,
+    fn ingress<'w>(&self, topic: &'w TopicSpec, wake_ns: u64) -> Part<'w> {
+        let own_ns = worst(self.own_costs(), topic.ingress.iter());
+        Part {
+            hop: Hop::Ingress(topic),
+            bound_ns: Ok(wake_ns + own_ns),
+            best_ns: worst(self.costs(), topic.ingress.iter()),
+            grade: self.grade(topic.ingress.iter()),
+            wake_ns,
+            own_ns,
+        }
+    }
+
+    fn queue<'w>(
+        &self,
+        topic: &'w TopicSpec,
+        first: bool,
+        wake_ns: u64,
+        next: Option<&Stage<'w>>,
+    ) -> Part<'w> {
+        let own = self.costs().queue_ns(&self.level.policy);
+        let ingress = if first { worst(self.costs(), topic.ingress.iter()) } else { 0 };
+        // What the next hop shows for itself is a part of the queue worker's time.
+        let after = match next {
+            Some(Stage::Egress(topic)) => egress_cost(self.costs(), topic),
+            Some(Stage::Function(workflow)) if workflow.call.inline => function_ns(self.costs(), workflow),
+            _ => 0,
         };
-        let of = |costs: LaneCosts<'_>| {
-            let own = costs.queue_ns(&self.level.policy);
-            let ingress = if first { worst(costs, topic.ingress.iter()) } else { 0 };
-            // What the next hop shows for itself is a part of the queue worker's time.
-            let after = match how.road.get(at + 1) {
-                Some(Stage::Egress(topic)) => egress_cost(costs, topic),
-                Some(Stage::Function(workflow)) if workflow.call.inline => function_ns(costs, workflow),
-                _ => 0,
-            };
-            (own, own + ingress + after)
-        };
-        let (own, whole) = of(self.costs());
+        let whole = own + ingress + after;
+        let own_ns = self.own_costs().queue_ns(&self.level.policy);
         let bound_ns = self.lanes.queue(&self.level.name).map(|ns| {
-            let waits = match self.own {
-                Some(_) => self.without_own(ns, &how.road[at], how).saturating_sub(whole),
-                None => ns,
-            };
-            // Those that came with it are met once on the whole way.
-            let with_it = self.own.filter(|_| how.alone && at == 0);
-            let with_it = with_it.map_or(0, |own| own.work.ns(true, true).saturating_mul(own.burst - 1));
-            of(self.own_costs()).0.saturating_add(waits).saturating_add(with_it).saturating_add(wake_ns)
+            let waits = if self.own.is_some() { ns.saturating_sub(whole) } else { ns };
+            own_ns.saturating_add(waits).saturating_add(wake_ns)
         });
         let grade = match (self.level.is_real_time, self.lanes.stranger(self.facts, self.level)) {
             (false, _) => Grade::Shared,
             (true, None) if self.own.is_some() => Grade::Guaranteed,
             _ => Grade::Prioritised,
         };
-        Part { hop: Hop::Queue(topic), bound_ns, best_ns: own, grade, wake_ns }
+        Part { hop: Hop::Queue(topic), bound_ns, best_ns: own, grade, wake_ns, own_ns }
     }
 
-    fn function<'w>(&self, workflow: &'w WorkflowSpec, how: Reckoning<'_, '_>) -> Part<'w> {
-        let (usual, cost) = (function_ns(self.costs(), workflow), function_ns(self.own_costs(), workflow));
-        let wake_ns = if workflow.call.inline { 0 } else { how.wake_ns[1] };
+    fn function<'w>(&self, workflow: &'w WorkflowSpec, wake_ns: u64) -> Part<'w> {
+        let usual = function_ns(self.costs(), workflow);
+        let own_ns = function_ns(self.own_costs(), workflow);
+        let wake_ns = if workflow.call.inline { 0 } else { wake_ns };
         let bound_ns = match workflow.call.inline {
-            true => Ok(cost),
+            true => Ok(own_ns),
             false => self.lanes.functions(&self.level.name).map(|ns| {
-                let waits = match self.own {
-                    Some(_) => self.without_own(ns, &Stage::Function(workflow), how).saturating_sub(usual),
-                    None => ns,
-                };
-                cost.saturating_add(waits).saturating_add(wake_ns)
+                let waits = if self.own.is_some() { ns.saturating_sub(usual) } else { ns };
+                own_ns.saturating_add(waits).saturating_add(wake_ns)
             }),
         };
         let grade = match (self.level.is_real_time, workflow.call.deadline_ns) {
@@ -173,48 +182,19 @@ impl View<'_> {
             (true, Some(_)) => Grade::Guaranteed,
         };
         let best_ns = self.costs().method_ns(&workflow.call.method);
-        Part { hop: Hop::Function(workflow), bound_ns, best_ns, grade, wake_ns }
+        Part { hop: Hop::Function(workflow), bound_ns, best_ns, grade, wake_ns, own_ns }
     }
 
     fn egress<'w>(&self, topic: &'w TopicSpec) -> Part<'w> {
-        let cost = egress_cost(self.own_costs(), topic);
+        let own_ns = egress_cost(self.own_costs(), topic) + self.level.linger_ns;
         Part {
             hop: Hop::Egress(topic),
-            bound_ns: Ok(cost + self.level.linger_ns),
+            bound_ns: Ok(own_ns),
             best_ns: egress_cost(self.costs(), topic),
             grade: self.grade(members(topic)),
             wake_ns: 0,
+            own_ns,
         }
-    }
-
-    /// How long everything that may go first at a place takes, and the event itself (`ns` with its whole topic), where an
-    /// event is through before the next one comes: the others of its topic are elsewhere, and those that came with it are
-    /// counted once for the whole way. `R - Σ d(R)` of what is not there is no less than the fixed point without it,
-    /// because the analysis is monotone.
-    fn without_own(&self, ns: u64, here: &Stage<'_>, how: Reckoning<'_, '_>) -> u64 {
-        let Some(own) = self.own.filter(|_| how.alone) else { return ns };
-        let level = self.level;
-        let (place, on_queue, piece) = match here {
-            Stage::Function(workflow) => (level.functions, false, find(&own.work.functions, &workflow.name)),
-            Stage::Queue(topic) | Stage::Egress(topic) => {
-                (level.queue, true, find(&own.work.queue, &topic.name))
-            }
-        };
-        // On function workers a reservation counts as a whole; its events are not among the tasks there.
-        let sees_queue = on_queue || level.reserved.is_none();
-        let demand = |piece: Option<&Piece>, at: Place| {
-            piece.filter(|_| place.yields_to(at)).map_or(0, |piece| own.task(at, piece.ns).demand(ns))
-        };
-        let gone: u64 = how
-            .road
-            .iter()
-            .map(|stage| match stage {
-                Stage::Queue(topic) if sees_queue => demand(find(&own.work.queue, &topic.name), level.queue),
-                Stage::Function(one) => demand(find(&own.work.functions, &one.name), level.functions),
-                _ => 0,
-            })
-            .sum();
-        ns.saturating_sub(gone).saturating_add(piece.map_or(0, |piece| piece.ns))
     }
 
     fn grade<'c>(&self, channels: impl Iterator<Item = &'c ChannelSpec>) -> Grade {
@@ -445,10 +425,6 @@ impl View<'_> {
             }));
         }
     }
-}
-
-fn find<'p>(pieces: &'p [Piece], name: &str) -> Option<&'p Piece> {
-    pieces.iter().find(|piece| piece.name == name)
 }
 
 /// Whether somebody wakes the queue worker for a place of a road: who publishes, and a function worker that is done, but

@@ -10,9 +10,9 @@ use tempos_control::{Rate, units::show_ns};
 use super::facts::{Facts, LevelFacts};
 use super::response::{
     CpuSet, Overload, Place, REAL_TIME_PPM, RESERVED, Reservation, Task, WHOLE_PPM, reserved_response_ns,
-    response_ns, used_ppm,
+    response_ns, settle, used_ppm,
 };
-use super::road::{Work, part_ppm};
+use super::road::{Piece, Work, part_ppm};
 
 /// The most topics that one sentence names.
 const NAMED_MAX: usize = 6;
@@ -138,6 +138,39 @@ impl Lanes {
     /// The same of its function workers.
     pub fn functions(&self, level: &str) -> Result<u64, Overload> {
         self.responses.get(level).map_or(Ok(0), |both| both[1])
+    }
+
+    /// How long an event of a load takes at most on its whole way (ns), where everything that may come first does so
+    /// once: the busy period of all threads on the way as if they shared one CPU, in a window that its wake-ups make
+    /// longer. `own_ns`: what the event takes itself; `wakes_ns`: all of its wake-ups. `None` where there is no bound.
+    pub fn way(
+        &self,
+        facts: &Facts,
+        level: &LevelFacts,
+        functions: bool,
+        own: &Load,
+        own_ns: u64,
+        wakes_ns: u64,
+    ) -> Option<u64> {
+        let place = if functions { level.functions } else { level.queue };
+        let first: Vec<&Task> = self.tasks.iter().filter(|task| place.yields_to(task.place)).collect();
+        let pieces = |pieces: &[Piece], at: Place| -> Vec<Task> {
+            let counted = pieces.iter().filter(|_| place.yields_to(at));
+            counted.map(|piece| own.task(at, piece.ns)).collect()
+        };
+        let of_own =
+            [pieces(&own.work.queue, level.queue), pieces(&own.work.functions, level.functions)].concat();
+        let total = own.work.ns(true, true);
+        let base = facts.costs.on(level.is_real_time).blocking_ns().saturating_add(own_ns);
+        let busy = settle(base, |ns| {
+            let window = ns.saturating_add(wakes_ns);
+            let all = first.iter().fold(0, |sum: u64, task| sum.saturating_add(task.demand(window)));
+            let gone = of_own.iter().fold(0, |sum: u64, task| sum.saturating_add(task.demand(window)));
+            // Of its own topic those that come within the window or came with it, without itself.
+            let others = window.div_ceil(own.rate.interval_ns()).max(1) + own.burst - 2;
+            base.saturating_add(all.saturating_sub(gone)).saturating_add(total.saturating_mul(others))
+        })?;
+        Some(busy.saturating_add(wakes_ns))
     }
 
     /// The most events that wait in a level's queue within so long.

@@ -3,7 +3,8 @@
 //!
 //! What is promised is a p99: of the events of a road, up to the rates that its sources are held to, 99 of 100 are
 //! through within the bound, whatever the other traffic of the node does. It rests on measured figures, so it holds for
-//! the machine, kernel and build that were measured, and for load such as there was then. A maximum is never promised:
+//! the machine, kernel and build that were measured, and for load such as there was then: a kernel that cannot be
+//! preempted (PREEMPT_NONE) lets other programs hold a CPU for as long as they are in it. A maximum is never promised:
 //! what a machine does at its worst can be measured, but not bounded from here. Left out of it are orders to the node
 //! (a new wiring, `Publish`), programs outside it with real-time priorities of their own, and receivers that do not
 //! read.

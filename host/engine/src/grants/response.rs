@@ -168,7 +168,7 @@ pub fn reserved_response_ns(reserved: Reservation, own_ns: u64, tasks: &[Task]) 
 }
 
 /// The least fixed point at or above `from`; `None` where there is none within the bounds.
-fn settle(from: u64, next: impl Fn(u64) -> u64) -> Option<u64> {
+pub fn settle(from: u64, next: impl Fn(u64) -> u64) -> Option<u64> {
     let mut now = from;
     for _ in 0..STEPS_MAX {
         let then = next(now);

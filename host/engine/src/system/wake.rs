@@ -175,3 +175,24 @@ impl WaitingPlace {
         self.set.as_fd().as_raw_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::clock::monotonic_ns;
+
+    #[test]
+    fn a_wait_shorter_than_a_millisecond_is_one() {
+        let place = WaitingPlace::new().expect("a set");
+        let mut events =
+            [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }];
+        let waits = (0..200).map(|_| {
+            let begun = monotonic_ns();
+            assert_eq!(place.wait(&mut events, Some(100_000), false, || false), 0);
+            monotonic_ns() - begun
+        });
+        // The shortest of two hundred, for a busy machine makes some of them longer.
+        let shortest = waits.min().unwrap_or(u64::MAX);
+        assert!((100_000..1_000_000).contains(&shortest), "{shortest} ns");
+    }
+}
