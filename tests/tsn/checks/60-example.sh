@@ -5,8 +5,6 @@
 # checks: example-1-all-arrive example-1-road example-1-first-link example-1-second-link example-1-leaves-it
 # checks: example-3-all-arrive example-3-road example-3-first-link example-3-second-link example-3-leaves-it
 export PROGRAMS=/t PLUGINS=/plugins FUNCTION=/t/control.so SECONDS_OF_EVENTS=1 RATE=1000 FLOODS='0 1 3' FLOOD_RATE=1000
-# The kernel hands frames over in threads where there are many; these must not wait behind the floods for the CPU.
-for comm in $(grep -lE '^(ksoftirqd|ktimers)' /proc/[0-9]*/comm); do chrt -f -p 46 "$(basename "$(dirname "$comm")")"; done
 # Where events pass: on the way into the first node, at the ends of both links, and as the function's answers. The
 # nodes' own ports cannot be listened on.
 cat >/tmp/hook <<'SH'
