@@ -7,9 +7,9 @@
 //!
 //! A figure is what so many of a million events may be above ([`MISSES_PPM`]). Which one counts depends on how many
 //! figures a way is made of: where they are exceeded by `m1`, `m2` and so on of a million events, their sum is by at most
-//! `m1 + m2 + …`, whether or not they come together (Boole's inequality). Pieces of work have a short tail, and get the
-//! rarest figure there is; what is left of the 1 of 100 is for the wake-ups, whose tail is long, and which are measured
-//! as often in a row as the way has them. Stated figures have no tail: there it is the same one throughout.
+//! `m1 + m2 + …`, whether or not they come together (Boole's inequality). How the 1 of 100 is split over the pieces of work
+//! and the wake-ups, which are measured as often in a row as the way has them, is free: the split with the least sum is
+//! taken. Stated figures have no tail: there it is the same one throughout.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -196,11 +196,13 @@ pub fn wakes_figure(wakes: u64) -> Option<&'static str> {
     WAKES.iter().find(|(row, _)| *row >= wakes).map(|(_, name)| *name)
 }
 
-/// Which of [`MISSES_PPM`] counts for the wake-ups of a way with so many pieces of work, of which each is exceeded by the
-/// rarest; `None` where those leave nothing of the 1 of 100.
-pub fn rarity_of_wakes(pieces: u64) -> Option<usize> {
-    let left = MISSES_PPM[0].checked_sub(pieces * MISSES_PPM[RAREST])?;
-    MISSES_PPM.iter().position(|misses| *misses <= left)
+/// Which of [`MISSES_PPM`] count on a way with so many pieces of work: for each of those, and for its wake-ups together.
+/// In all they leave 1 of 100, a look of the supervisor included; empty where there are too many pieces.
+pub fn rarities(pieces: u64) -> impl Iterator<Item = (usize, usize)> {
+    MISSES_PPM.iter().enumerate().filter_map(move |(of_pieces, misses)| {
+        let left = MISSES_PPM[0].checked_sub(pieces * misses + MISSES_PPM[RAREST])?;
+        Some((of_pieces, MISSES_PPM.iter().position(|misses| *misses <= left)?))
+    })
 }
 
 /// What hops cost on a lane.

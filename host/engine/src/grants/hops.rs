@@ -6,11 +6,11 @@ use tempos_control::{
     units::show_ns,
 };
 
-use super::costs::{FUNCTION_BODY_NS, LaneCosts, RAREST, rarity_of_wakes};
+use super::costs::{FUNCTION_BODY_NS, LaneCosts, RAREST, rarities};
 use super::facts::{Facts, LevelFacts};
 use super::load::{Lanes, Load, show_cpu};
 use super::response::Overload;
-use super::road::{Piece, Stage, function_ns, worst};
+use super::road::{Piece, Stage, function_ns, pieces, wakes, wakes_queue, worst};
 
 /// A hop in figures.
 #[derive(Clone, Copy, Debug)]
@@ -60,14 +60,29 @@ impl View<'_> {
         self.facts.costs.on(self.level.is_real_time)
     }
 
-    /// Those of the event's own pieces of work.
-    fn own_costs(&self) -> LaneCosts<'_> {
-        self.costs().rarer(RAREST)
+    /// Which figures count for the pieces of work of a road, and for its wake-ups: those with the least sum.
+    pub fn rarities(&self, road: &[Stage<'_>]) -> Option<(usize, usize)> {
+        let (costs, wakes) = (self.costs(), wakes(road));
+        rarities(pieces(road)).min_by_key(|(of_pieces, of_wakes)| {
+            let pieces = costs.rarer(*of_pieces);
+            let of = |(at, stage): (usize, &Stage<'_>)| match stage {
+                Stage::Queue(topic) if at == 0 => {
+                    pieces.queue_ns(&self.level.policy) + worst(pieces, topic.ingress.iter())
+                }
+                Stage::Queue(_) => pieces.queue_ns(&self.level.policy),
+                Stage::Function(workflow) => function_ns(pieces, workflow),
+                Stage::Egress(topic) => egress_cost(pieces, topic),
+            };
+            let sum: u64 = road.iter().enumerate().map(of).sum();
+            sum.saturating_add(costs.rarer(*of_wakes).wakes_ns(wakes))
+        })
     }
 
     /// The hops of a road in figures.
     pub fn parts<'w>(&self, road: &[Stage<'w>]) -> Vec<Part<'w>> {
-        let costs = self.costs().rarer(rarity_of_wakes(pieces(road)).unwrap_or(RAREST));
+        let (of_pieces, of_wakes) = self.rarities(road).unwrap_or((RAREST, RAREST));
+        let costs = self.costs().rarer(of_wakes);
+        let own = self.costs().rarer(of_pieces);
         let count = wakes(road);
         let first = costs.wakes_ns(1);
         let rest = costs.wakes_ns(count).saturating_sub(first).div_ceil(count.saturating_sub(1).max(1));
@@ -78,14 +93,15 @@ impl View<'_> {
                 Stage::Queue(topic) => {
                     let first = at == 0 && !topic.ingress.is_empty();
                     if first {
-                        parts.push(self.ingress(topic, wake_ns[0]));
+                        parts.push(self.ingress(topic, wake_ns[0], own));
                     }
                     let wakes = wakes_queue(road, at) && !first;
                     let wake_ns = if wakes { wake_ns[usize::from(at > 0)] } else { 0 };
-                    parts.push(self.queue(topic, first, wake_ns, road.get(at + 1)));
+                    let own_ns = own.queue_ns(&self.level.policy);
+                    parts.push(self.queue(topic, first, [wake_ns, own_ns], road.get(at + 1)));
                 }
-                Stage::Function(workflow) => parts.push(self.function(workflow, wake_ns[1])),
-                Stage::Egress(topic) => parts.push(self.egress(topic)),
+                Stage::Function(workflow) => parts.push(self.function(workflow, wake_ns[1], own)),
+                Stage::Egress(topic) => parts.push(self.egress(topic, own)),
             }
         }
         self.wait_once(road, &mut parts);
@@ -124,8 +140,8 @@ impl View<'_> {
         }
     }
 
-    fn ingress<'w>(&self, topic: &'w TopicSpec, wake_ns: u64) -> Part<'w> {
-        let own_ns = worst(self.own_costs(), topic.ingress.iter());
+    fn ingress<'w>(&self, topic: &'w TopicSpec, wake_ns: u64, own: LaneCosts<'_>) -> Part<'w> {
+        let own_ns = worst(own, topic.ingress.iter());
         Part {
             hop: Hop::Ingress(topic),
             bound_ns: Ok(wake_ns + own_ns),
@@ -140,7 +156,7 @@ impl View<'_> {
         &self,
         topic: &'w TopicSpec,
         first: bool,
-        wake_ns: u64,
+        [wake_ns, own_ns]: [u64; 2],
         next: Option<&Stage<'w>>,
     ) -> Part<'w> {
         let own = self.costs().queue_ns(&self.level.policy);
@@ -152,7 +168,6 @@ impl View<'_> {
             _ => 0,
         };
         let whole = own + ingress + after;
-        let own_ns = self.own_costs().queue_ns(&self.level.policy);
         let bound_ns = self.lanes.queue(&self.level.name).map(|ns| {
             let waits = if self.own.is_some() { ns.saturating_sub(whole) } else { ns };
             own_ns.saturating_add(waits).saturating_add(wake_ns)
@@ -165,9 +180,9 @@ impl View<'_> {
         Part { hop: Hop::Queue(topic), bound_ns, best_ns: own, grade, wake_ns, own_ns }
     }
 
-    fn function<'w>(&self, workflow: &'w WorkflowSpec, wake_ns: u64) -> Part<'w> {
+    fn function<'w>(&self, workflow: &'w WorkflowSpec, wake_ns: u64, own: LaneCosts<'_>) -> Part<'w> {
         let usual = function_ns(self.costs(), workflow);
-        let own_ns = function_ns(self.own_costs(), workflow);
+        let own_ns = function_ns(own, workflow);
         let wake_ns = if workflow.call.inline { 0 } else { wake_ns };
         let bound_ns = match workflow.call.inline {
             true => Ok(own_ns),
@@ -185,8 +200,8 @@ impl View<'_> {
         Part { hop: Hop::Function(workflow), bound_ns, best_ns, grade, wake_ns, own_ns }
     }
 
-    fn egress<'w>(&self, topic: &'w TopicSpec) -> Part<'w> {
-        let own_ns = egress_cost(self.own_costs(), topic) + self.level.linger_ns;
+    fn egress<'w>(&self, topic: &'w TopicSpec, own: LaneCosts<'_>) -> Part<'w> {
+        let own_ns = egress_cost(own, topic) + self.level.linger_ns;
         Part {
             hop: Hop::Egress(topic),
             bound_ns: Ok(own_ns),
@@ -203,12 +218,12 @@ impl View<'_> {
 
     /// Why a hop gives what it gives, one sentence without its end.
     pub fn why(&self, part: &Part<'_>) -> String {
-        let (costs, level) = (self.own_costs(), self.level);
+        let level = self.level;
         let wake = || show_ns(part.wake_ns);
         match part.hop {
             Hop::Ingress(topic) => format!(
                 "{} to read it, and at most {} until the queue worker runs as {}; {}",
-                show_ns(worst(costs, topic.ingress.iter())),
+                show_ns(part.own_ns),
                 wake(),
                 level.runs_as(),
                 self.adapter_words(topic.ingress.iter()),
@@ -242,7 +257,7 @@ impl View<'_> {
                 let method = format!(
                     "{} takes {}",
                     workflow.call.method,
-                    show_ns(costs.method_ns(&workflow.call.method))
+                    show_ns(part.own_ns - workflow.call.deadline_ns.unwrap_or(FUNCTION_BODY_NS))
                 );
                 let body = match workflow.call.deadline_ns {
                     Some(ns) => format!("the function at most {}, its deadline", show_ns(ns)),
@@ -268,7 +283,7 @@ impl View<'_> {
                     ns => format!(" after at most {} of lingering", show_ns(ns)),
                 };
                 let words = self.adapter_words(members(topic));
-                format!("{} to send it{linger}; {words}", show_ns(egress_cost(costs, topic)))
+                format!("{} to send it{linger}; {words}", show_ns(part.own_ns - level.linger_ns))
             }
         }
     }
@@ -425,33 +440,6 @@ impl View<'_> {
             }));
         }
     }
-}
-
-/// Whether somebody wakes the queue worker for a place of a road: who publishes, and a function worker that is done, but
-/// no function that ran on it.
-fn wakes_queue(road: &[Stage<'_>], at: usize) -> bool {
-    let before = at.checked_sub(1).and_then(|at| road.get(at));
-    !matches!(before, Some(Stage::Function(workflow)) if workflow.call.inline)
-}
-
-/// How many wake-ups one after the other an event needs on its road.
-pub fn wakes(road: &[Stage<'_>]) -> u64 {
-    let wakes = road.iter().enumerate().filter(|(at, stage)| match stage {
-        Stage::Queue(_) => wakes_queue(road, *at),
-        Stage::Function(workflow) => !workflow.call.inline,
-        Stage::Egress(_) => false,
-    });
-    wakes.count() as u64
-}
-
-/// How many pieces of work with a tail of their own the time of a road has, once a look of the supervisor among them.
-pub fn pieces(road: &[Stage<'_>]) -> u64 {
-    let of = |(at, stage): (usize, &Stage<'_>)| match stage {
-        Stage::Queue(topic) => 1 + usize::from(at == 0 && !topic.ingress.is_empty()),
-        Stage::Function(_) => 1,
-        Stage::Egress(topic) => topic.egress.len(),
-    };
-    1 + road.iter().enumerate().map(of).sum::<usize>() as u64
 }
 
 /// CPU time of an event's way to every group of a topic (ns).

@@ -11,10 +11,10 @@
 
 use tempos_control::units::show_ns;
 
-use super::costs::{RAREST, rarity_of_wakes, wakes_figure};
-use super::hops::{Hop, Part, View, pieces, wakes};
+use super::costs::wakes_figure;
+use super::hops::{Hop, Part, View};
 use super::load::show_cpu;
-use super::road::Stage;
+use super::road::{Stage, pieces, wakes};
 
 /// What real-time levels may use of a CPU while a level below them has a share of it, in millionths: the supervisor
 /// makes up for a share from a quarter on (`lane::supervisor`), a window of 50 ms at a time.
@@ -93,13 +93,13 @@ fn arrivals(view: &View<'_>, has_worker: bool) -> Option<String> {
 fn measured(view: &View<'_>, road: &[Stage<'_>], has_worker: bool) -> Option<String> {
     let costs = &view.facts.costs;
     let (wakes, pieces) = (wakes(road), pieces(road));
-    let (Some(rarity), Some(row)) = (rarity_of_wakes(pieces), wakes_figure(wakes)) else {
+    let (Some((of_pieces, of_wakes)), Some(row)) = (view.rarities(road), wakes_figure(wakes)) else {
         return Some(format!(
             "its way has {wakes} wake-ups and {pieces} pieces of work, more than are measured: ask on a part of it"
         ));
     };
-    let of_wakes = costs.lacks(row, rarity).or_else(|| costs.lacks("wake", rarity));
-    let own = of_wakes.or_else(|| view.own?.work.figures.iter().find_map(|what| costs.lacks(what, RAREST)));
+    let rows = costs.lacks(row, of_wakes).or_else(|| costs.lacks("wake", of_wakes));
+    let own = rows.or_else(|| view.own?.work.figures.iter().find_map(|what| costs.lacks(what, of_pieces)));
     own.or_else(|| {
         let before = view.lanes.first(view.facts, view.level, has_worker);
         before.flat_map(|load| &load.work.figures).find_map(|what| costs.lacks(what, 0))

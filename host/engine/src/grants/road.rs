@@ -54,6 +54,33 @@ pub fn road<'a>(
     stages
 }
 
+/// Whether somebody wakes the queue worker for a place of a road: who publishes, and a function worker that is done, but
+/// no function that ran on it.
+pub fn wakes_queue(road: &[Stage<'_>], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|at| road.get(at));
+    !matches!(before, Some(Stage::Function(workflow)) if workflow.call.inline)
+}
+
+/// How many wake-ups one after the other an event needs on its road.
+pub fn wakes(road: &[Stage<'_>]) -> u64 {
+    let wakes = road.iter().enumerate().filter(|(at, stage)| match stage {
+        Stage::Queue(_) => wakes_queue(road, *at),
+        Stage::Function(workflow) => !workflow.call.inline,
+        Stage::Egress(_) => false,
+    });
+    wakes.count() as u64
+}
+
+/// How many pieces of work with a tail of their own the time of a road has.
+pub fn pieces(road: &[Stage<'_>]) -> u64 {
+    let of = |(at, stage): (usize, &Stage<'_>)| match stage {
+        Stage::Queue(topic) => 1 + usize::from(at == 0 && !topic.ingress.is_empty()),
+        Stage::Function(_) => 1,
+        Stage::Egress(topic) => topic.egress.len(),
+    };
+    road.iter().enumerate().map(of).sum::<usize>() as u64
+}
+
 /// How often events come into a topic from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrivals {
