@@ -76,7 +76,7 @@ flap() {
     neighbours
 }
 heal flap link-returned 300 2 flap
-heal graft child-grafted 470 2 $A tsn-gates etf va 3 50000
+heal graft child-grafted 470 5 $A tsn-gates etf va 3 50000
 heal deleted gates-lost 450 4 $A tsn-gates delete va
 
 step() { date -s "@$(($(date +%s) + $1))" >/dev/null; }
