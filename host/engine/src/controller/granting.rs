@@ -11,6 +11,7 @@ use super::Controller;
 use crate::grants::costs::Costs;
 use crate::grants::facts::{AdapterFacts, Facts, LevelFacts};
 use crate::grants::{Mode, Settled, settle};
+use crate::system::preflight::kernel;
 use crate::system::scheduling;
 use crate::wiring::Wiring;
 
@@ -119,6 +120,7 @@ impl Controller {
             levels: levels.collect(),
             adapters: adapters.collect(),
             obtained,
+            kernel: kernel::holds_up(),
             costs: self.costs.of_versions(|plugin| {
                 let plugin = self.registry.current(plugin)?;
                 Some((plugin.info.version.clone(), plugin.sha256.clone()))

@@ -120,6 +120,8 @@ pub struct Facts {
     pub adapters: BTreeMap<String, AdapterFacts>,
     /// Channels that are open and obtained less than guaranteed, by name: the adapter; grade and reason.
     pub obtained: BTreeMap<String, (String, String)>,
+    /// Why the kernel may keep a CPU from a lane for long, with what would mend it; `None` where it can be preempted.
+    pub kernel: Option<&'static str>,
     /// What hops cost.
     pub costs: Costs,
 }

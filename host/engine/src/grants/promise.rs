@@ -3,9 +3,9 @@
 //!
 //! What is promised is a p99: of the events of a road, up to the rates that its sources are held to, 99 of 100 are
 //! through within the bound, whatever the other traffic of the node does. It rests on measured figures, so it holds for
-//! the machine, kernel and build that were measured, and for load such as there was then: a kernel that cannot be
-//! preempted (PREEMPT_NONE) lets other programs hold a CPU for as long as they are in it. A maximum is never promised:
-//! what a machine does at its worst can be measured, but not bounded from here. Left out of it are orders to the node
+//! the machine, kernel and build that were measured, and for load such as there was then. A kernel that cannot be
+//! preempted (preempt=none) lets other programs hold a CPU for as long as they are in it, which no calibration bounds:
+//! there nothing is promised. Nor is a maximum anywhere: what a machine does at its worst can be measured, but not bounded from here. Left out of it are orders to the node
 //! (a new wiring, `Publish`), programs outside it with real-time priorities of their own, and receivers that do not
 //! read.
 
@@ -36,6 +36,8 @@ pub fn missing(
         .or_else(|| measured(view, road, has_worker))
         .or_else(|| share(view))
         .or_else(|| room(view, parts))
+        // The last, for it takes a reboot.
+        .or_else(|| view.facts.kernel.map(str::to_owned))
 }
 
 /// The threads of every hop run in real time as was asked, in memory that is there.

@@ -2,12 +2,15 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::sync::LazyLock;
 
 use flate2::read::GzDecoder;
 use tempos_control::Finding;
 
 use super::memory::chosen;
 use super::{TEXT_BYTES_MAX, good, poor, read};
+
+const MEND: &str = "boot with preempt=full, or a PREEMPT_RT kernel";
 
 /// What the kernel was built with, where it says so.
 pub fn config() -> Option<String> {
@@ -41,11 +44,34 @@ enum Model {
 
 /// Looks at the kernel.
 pub fn look() -> Finding {
+    judge(&current())
+}
+
+/// What lets other programs' system calls keep a CPU from a lane, and how to mend it; `None` where a lane goes first
+/// in the kernel too. It is looked at once: a kernel is not booted anew beneath a node.
+pub fn holds_up() -> Option<&'static str> {
+    static HOLDS_UP: LazyLock<Option<String>> = LazyLock::new(|| hindrance(&current()));
+    HOLDS_UP.as_deref()
+}
+
+fn current() -> Model {
     let realtime = read("/sys/kernel/realtime");
     let debug = read("/sys/kernel/debug/sched/preempt");
     let (version, cmdline) =
         (read("/proc/version").unwrap_or_default(), read("/proc/cmdline").unwrap_or_default());
-    judge(&model(realtime.as_deref(), debug.as_deref(), &version, &cmdline, config().as_deref()))
+    model(realtime.as_deref(), debug.as_deref(), &version, &cmdline, config().as_deref())
+}
+
+fn hindrance(model: &Model) -> Option<String> {
+    let kernel = match model {
+        Model::RealTime => return None,
+        Model::Named(word) if word == "full" => return None,
+        Model::Named(word) => format!("the kernel runs preempt={word}"),
+        Model::Dynamic | Model::Unknown => String::from("the kernel does not say that it can be preempted"),
+    };
+    Some(format!(
+        "{kernel}, where other programs' system calls hold a CPU for up to some milliseconds: {MEND}"
+    ))
 }
 
 /// The surest word first: what is in force, what was booted with, what was built in.
@@ -87,7 +113,6 @@ fn model(
 
 fn judge(model: &Model) -> Finding {
     const CHECK: &str = "kernel preemption";
-    const MEND: &str = "boot with preempt=full, or a PREEMPT_RT kernel";
     match model {
         Model::RealTime => good(CHECK, "PREEMPT_RT"),
         Model::Named(word) if word == "full" => good(
@@ -170,6 +195,7 @@ mod tests {
             (Model::Unknown, Verdict::Poor),
         ] {
             assert_eq!(judge(&model).verdict, verdict, "{model:?}");
+            assert_eq!(hindrance(&model).is_none(), verdict == Verdict::Good, "{model:?}");
         }
     }
 

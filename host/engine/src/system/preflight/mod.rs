@@ -9,7 +9,7 @@ mod cgroup;
 mod clock;
 mod cpus;
 mod interrupts;
-mod kernel;
+pub(crate) mod kernel;
 mod limits;
 mod machine;
 mod memory;
