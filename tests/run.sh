@@ -74,8 +74,8 @@ fi
 
 say "cargo test"
 # The tests use what was built above; without this each of them would ask cargo again.
-# Garbage is thrown at scripts a hundred thousand times.
-TEMPOS_TESTS_BUILT=1 TEMPOS_FUZZ_INPUTS=${TEMPOS_FUZZ_INPUTS:-100000} cargo test --locked --workspace --no-fail-fast -- "$@"
+# Garbage is thrown at scripts more often than cargo test alone does it.
+TEMPOS_TESTS_BUILT=1 TEMPOS_FUZZ_INPUTS=${TEMPOS_FUZZ_INPUTS:-40000} cargo test --locked --workspace --no-fail-fast -- "$@"
 
 # Not where single tests are asked for.
 if [ $# -eq 0 ]; then

@@ -149,7 +149,6 @@ pub fn calibrate(
             let name = plugin.info.name.clone();
             let weight = match kind {
                 PluginKind::ADAPTER => WAKE_WEIGHT,
-                PluginKind::QUEUE => 1,
                 _ => 2,
             };
             let word = kind.word();

@@ -11,7 +11,7 @@ use crate::plugin::Plugin;
 use crate::system::clock::monotonic_ns;
 
 /// Events of one sample: the clock costs more than one of them.
-const EVENTS: u32 = 32;
+const EVENTS: u32 = 16;
 /// Samples between two pauses: nobody is woken for one.
 const SAMPLES: u32 = 4;
 /// Events that wait meanwhile.
