@@ -1,5 +1,5 @@
-# A p99 that is granted as guaranteed holds where the kernel can be preempted: a node calibrates itself in this guest, promises two ways, and events of
-# both are timed from producer to consumer, alone and beside best-effort events.
+# A p99 that is granted as guaranteed holds where the kernel can be preempted: a node calibrates itself in this guest,
+# promises two ways, and events of both are timed from producer to consumer, alone and beside best-effort events.
 # checks: promise-is-given promise-needs-a-rate promise-kept promise-kept-by-function promise-kept-beside-others promise-is-tight
 rm -rf /node
 mkdir -p /node/run /node/state /node/wiring /node/plugins
