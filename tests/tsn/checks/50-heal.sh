@@ -46,7 +46,7 @@ heal() {
     fi
     for class in "strict $STRICT" "best-effort $BEST_EFFORT"; do
         set -- $class
-        check "$what-$1" 0 tsn-phases judge --phases "/tmp/$what-$1" --window "$2" --tolerance-ns 20000 \
+        check "$what-$1" 0 tsn-phases judge --phases "/tmp/$what-$1" --window "$2" --tolerance-ns $TOLERANCE \
             --least "$least" --outside-most "$outside" --label "$what-$1"
     done
     check "$what-soon" 0 tsn-phases resumed --times "/tmp/$what-strict-times" --after /node/repairs \

@@ -58,7 +58,7 @@ end $follower
 wait $traffic
 for class in "strict $STRICT" "best-effort $BEST_EFFORT"; do
     set -- $class
-    check "clock-killed-$1" 0 tsn-phases judge --phases "/tmp/clock-killed-$1" --window "$2" --tolerance-ns 20000 \
+    check "clock-killed-$1" 0 tsn-phases judge --phases "/tmp/clock-killed-$1" --window "$2" --tolerance-ns $TOLERANCE \
         --least 1000 --label "clock-killed-$1"
 done
 says clock-killed-told strict '"State": "degraded"' 'the clock is lost: ptp4l has not '

@@ -26,7 +26,7 @@ cp /tmp/said /out/example.txt
 # tens of microseconds sharp where the one CPU is busy: what was let out just before its gate closed arrives behind that.
 for scene in $FLOODS; do
     tolerance=60000
-    [ "$scene" -ne 0 ] || tolerance=20000
+    [ "$scene" -ne 0 ] || tolerance=$TOLERANCE
     this=example-$scene
     sed -n "/beside $scene best-effort floods/,/^Best effort/p" /out/example.txt >/tmp/scene
     if grep -q '"producer":"sensor","received":1000,"lost":0' /tmp/scene; then ok $this-all-arrive; else failed $this-all-arrive "$(cat /tmp/scene)"; fi
