@@ -182,7 +182,7 @@ fn a_paused_container_costs_its_events_and_goes_on() {
 #[test]
 fn many_rounds_leave_nothing_behind() {
     const AT_ONCE: usize = 8;
-    let rounds: usize = std::env::var("TEMPOS_ROUNDS").map_or(400, |text| text.parse().expect("a number"));
+    let rounds: usize = std::env::var("TEMPOS_ROUNDS").map_or(200, |text| text.parse().expect("a number"));
     let Some(engine) = engine() else { return };
     let container = Container::start(&engine, "rounds", &[]);
     for (mode, role) in &MODES[..2] {

@@ -115,7 +115,9 @@ fn invoker_wasm_passes_with_a_module_and_a_component() {
         let file = folder.join(name).with_extension("wasm");
         std::fs::write(&file, wat::parse_file(guest).expect("it is WebAssembly")).expect("written");
         let (file, cache) = (file.display().to_string(), format!("cache={}", folder.join("cache").display()));
-        for option in ["instances=fresh", "instances=reuse", "fuel=100000000", &cache] {
+        let all: [&str; 4] = ["instances=fresh", "instances=reuse", "fuel=100000000", &cache];
+        // A component takes long to compile, and each run compiles it anew.
+        for option in if name == "probe" { &all[..] } else { &all[2..] } {
             passes("tempos-invoker-wasm", &["--function", &file, "--option", option], 16);
         }
     }
