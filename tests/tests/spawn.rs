@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tempos_tests::figures::counts;
-use tempos_tests::{Node, NodeSetup, Producer, eventually, settled};
+use tempos_tests::{LIVENESS, Node, NodeSetup, Producer, eventually, settled};
 
 use road::{receive, receiver, unix};
 
@@ -122,8 +122,7 @@ impl Scene {
         self.send("first");
         assert_eq!(receive(&self.out), b"first");
         // A worker that has taken the place of another, or is about to end, is not what is counted here.
-        std::thread::sleep(Duration::from_millis(700));
-        let before = self.left();
+        let before = settled("what the node holds", || self.left());
         for (what, word) in cases {
             let so_far = self.failed_as(word);
             self.send(what);
@@ -135,14 +134,31 @@ impl Scene {
         }
         let count = 1 + 2 * cases.len() as u64;
         assert_eq!(self.node.wait_for_rest("raw", count).dropped_whole(), 0);
-        eventually("as much to be left as before", || (self.left() == before).then_some(()));
+        self.is_left_with(&before);
     }
 
     /// The daemon's open descriptors and its children.
-    fn left(&mut self) -> (usize, usize) {
+    fn left(&mut self) -> (Vec<String>, usize) {
         let pid = self.node.daemon().pid();
-        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).expect("it lives").count();
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("it lives").flatten();
+        let kind = |path: std::path::PathBuf| {
+            // Not which socket or pipe it is.
+            let name = path.display().to_string();
+            name.split(":[").next().map(str::to_owned)
+        };
+        let mut descriptors: Vec<String> =
+            open.filter_map(|entry| kind(fs::read_link(entry.path()).ok()?)).collect();
+        descriptors.sort();
         (descriptors, processes(|_, parent| parent == pid.to_string()).len())
+    }
+
+    /// Waits until the node holds as much as before.
+    fn is_left_with(&mut self, before: &(Vec<String>, usize)) {
+        let start = std::time::Instant::now();
+        while self.left() != *before && start.elapsed() < LIVENESS {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(self.left(), *before, "more or less is left than before");
     }
 }
 
@@ -256,7 +272,7 @@ fn many_rounds_leave_nothing_behind() {
     }
     let crashes = rounds.div_ceil(AT_ONCE) * AT_ONCE / 2;
     eventually("all crashes to be counted", || (scene.failed_as("crashed") == crashes as u64).then_some(()));
-    eventually("as much to be left as before", || (scene.left() == before).then_some(()));
+    scene.is_left_with(&before);
     assert_eq!(named_after(&scene.file), 0);
 }
 
