@@ -1,9 +1,8 @@
 //! Finding out who calls: from the kernel on the peer socket, from the bus on a bus.
 
 use std::collections::HashMap;
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
 
+use tempos_socket::Peer;
 use tokio::time::timeout;
 use zbus::Connection;
 use zbus::fdo::ConnectionCredentials;
@@ -12,49 +11,13 @@ use zbus::zvariant::Value;
 use crate::access::Caller;
 use crate::limits::{BUS_ANSWER, POLKIT};
 
-/// More groups than any process has here (NGROUPS_MAX is 65,536; setgroups(2)).
-const GROUPS_MAX: usize = 65_536;
-
-/// The process at the other end of a connected unix socket (SO_PEERCRED and SO_PEERGROUPS, unix(7)).
+/// The process at the other end of the node's own socket.
 ///
 /// # Errors
 /// The kernel's.
-pub fn of_socket(socket: &tokio::net::UnixStream) -> io::Result<Caller> {
-    use std::os::fd::AsFd as _;
-    let credentials = socket.peer_cred()?;
-    let mut gids = peer_groups(socket.as_fd())?;
-    gids.push(credentials.gid());
-    let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
-    Ok(Caller { uid: credentials.uid(), gids, pid })
-}
-
-fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
-    let mut capacity = 64;
-    loop {
-        let mut gids: Vec<libc::gid_t> = vec![0; capacity];
-        let mut bytes = (capacity * size_of::<libc::gid_t>()) as libc::socklen_t;
-        // SAFETY: the pointer and the length describe `gids`, which lives through the call; the kernel
-        // writes at most `bytes` bytes there and sets `bytes` to what it wrote or would have written.
-        let result = unsafe {
-            libc::getsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_PEERGROUPS,
-                gids.as_mut_ptr().cast(),
-                &raw mut bytes,
-            )
-        };
-        let count = bytes as usize / size_of::<libc::gid_t>();
-        if result == 0 {
-            gids.truncate(count);
-            return Ok(gids);
-        }
-        let error = io::Error::last_os_error();
-        match error.raw_os_error() {
-            Some(libc::ERANGE) if count > capacity && count <= GROUPS_MAX => capacity = count,
-            _ => return Err(error),
-        }
-    }
+pub fn of_socket(socket: &tokio::net::UnixStream) -> std::io::Result<Caller> {
+    let Peer { uid, process, gids } = Peer::of(socket)?;
+    Ok(Caller { uid, gids, pid: process })
 }
 
 /// The client of that unique name.

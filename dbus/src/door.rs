@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempos_control::Node;
+use tempos_socket::{Listener, group_id};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::access::House;
 use crate::limits::{BUS_AT_START, NOTICES_WAITING};
-use crate::peers::{self, Listener};
 use crate::shared::Shared;
-use crate::{bus, herald};
+use crate::{bus, herald, peers};
 
 /// The bus on which the node is to be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,10 +170,4 @@ impl Door {
     pub async fn close(mut self) {
         self.tasks.shutdown().await;
     }
-}
-
-/// The number of a group, where there is such a group; looking it up may ask the network.
-async fn group_id(name: String) -> Option<u32> {
-    let look = move || nix::unistd::Group::from_name(&name).ok().flatten().map(|group| group.gid.as_raw());
-    tokio::task::spawn_blocking(look).await.ok().flatten()
 }

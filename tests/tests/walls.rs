@@ -50,6 +50,10 @@ const NEVER: &[(&str, &[&str])] = &[
     ),
     ("lua", &["tempos-engine", "tempos-dbus", "temposd", "tokio", "zbus"]),
     ("dbus", &["tempos-engine", "tempos-lua", "tempos-rest", "temposd", "mlua", "toml", "axum"]),
+    (
+        "host/socket",
+        &["tempos-control", "tempos-engine", "tempos-dbus", "tempos-rest", "temposd", "zbus", "axum"],
+    ),
     ("host/rest", &["tempos-engine", "tempos-lua", "tempos-dbus", "temposd", "mlua", "zbus", "toml"]),
     (
         "examples/quickstart/producer",

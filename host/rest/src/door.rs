@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempos_control::{Mistake, Node, Origin};
+use tempos_socket::{Listener, group_id};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -156,7 +157,7 @@ impl Door {
         let wrong = |what: &str, sentence: String| vec![Mistake::new(&Origin::new(what, 0), sentence)];
         let listener = match &config.socket {
             Some(path) => Some(
-                unix::Listener::bind(path, config.socket_mode, gid)
+                Listener::bind(path, config.socket_mode, gid)
                     .map_err(|sentence| wrong("the REST socket", sentence))?,
             ),
             None => None,
@@ -189,12 +190,6 @@ impl Door {
     pub async fn close(mut self) {
         self.tasks.shutdown().await;
     }
-}
-
-/// The number of a group, where there is such a group; looking it up may ask the network.
-async fn group_id(name: String) -> Option<u32> {
-    let look = move || nix::unistd::Group::from_name(&name).ok().flatten().map(|group| group.gid.as_raw());
-    tokio::task::spawn_blocking(look).await.ok().flatten()
 }
 
 #[cfg(test)]
