@@ -1,8 +1,7 @@
 //! A resident worker: its process, its pipes, and one exchange of frames at a time.
 
-use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,12 +11,13 @@ use tempos_abi::invoker::Outcome;
 use crate::clock::{now_ns, polled, wait};
 use crate::each::{do_not_block, pipe, stopped};
 use crate::frame::{self, ANSWER_HEAD_BYTES, AnswerHead};
+use crate::memory::resident_bytes;
 use crate::process::{Ended, Process};
 use crate::program::Stdio;
 use crate::running::Running;
 use crate::source::Source;
 use crate::tail::Tail;
-use crate::verdict::{self, Memory, Sentence, explain};
+use crate::verdict::{self, Memory, explain};
 
 /// How often the memory of a worker is looked at while it works: when it has ended, nobody can tell any more.
 const SAMPLE_NS: u64 = 2_000_000;
@@ -445,28 +445,6 @@ impl Sending<'_> {
             _ => Err(Broken::Closed("it closed its input")),
         }
     }
-}
-
-/// The most that one of a process, its first child, and that one's has in memory now (proc(5)); 0 where they have
-/// gone. In a namespace of its own or in a container a function is its launcher's child, or that one's.
-fn resident_bytes(pid: i32) -> u64 {
-    let (mut most, mut pid) = (0, Some(pid));
-    for _ in 0..3 {
-        let Some(of) = pid else { break };
-        let pages: u64 = number_in(format_args!("/proc/{of}/statm"), 1).unwrap_or(0);
-        most = most.max(pages.saturating_mul(4096));
-        pid = number_in(format_args!("/proc/{of}/task/{of}/children"), 0);
-    }
-    most
-}
-
-/// One of the numbers that a small file begins with.
-fn number_in<N: std::str::FromStr>(path: std::fmt::Arguments<'_>, at: usize) -> Option<N> {
-    let (mut name, mut text) = (Sentence::new(), [0; 128]);
-    let _ = name.write_fmt(path);
-    let read = std::fs::File::open(name.text()).and_then(|mut file| file.read(&mut text)).unwrap_or(0);
-    let fields = std::str::from_utf8(&text[..read]).unwrap_or("");
-    fields.split_ascii_whitespace().nth(at)?.parse().ok()
 }
 
 /// Reads once; 0 where there is nothing yet.

@@ -17,6 +17,7 @@ pub mod guard;
 pub mod instance;
 pub mod launcher;
 pub mod limits;
+mod memory;
 pub mod pool;
 pub mod process;
 pub mod program;
