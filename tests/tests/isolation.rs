@@ -16,7 +16,7 @@ use tempos_abi::std_types::{RArc, ROption, RResult, RSlice, RStr};
 use tempos_abi::{OptionValue, Options, QosLevel, loader};
 use tempos_tests::figures::counts;
 use tempos_tests::function::{ECHO, function};
-use tempos_tests::{Node, Producer, Signals, built, eventually};
+use tempos_tests::{Node, Producer, Signals, built, eventually, settled};
 
 use road::{receive, receiver, setup, unix};
 
@@ -212,8 +212,9 @@ fn nothing_is_left_behind_after_hundreds_of_crashes() {
     let rest = |scene: &mut Scene| {
         eventually("both processes to be up", || {
             let holds = scene.holds();
-            (holds.3 == 2).then_some(holds)
-        })
+            (holds.3 == 2).then_some(())
+        });
+        settled("what the node holds", || scene.holds())
     };
     let before = rest(&mut scene);
     let groups: Vec<u32> = {
