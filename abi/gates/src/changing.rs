@@ -32,7 +32,7 @@ impl Changing {
         let mut urgent = self.urgent.borrow_mut();
         if urgent.is_none() {
             self.count.fetch_add(1, Ordering::SeqCst);
-            *urgent = Some(Urgent::begin());
+            *urgent = Some(Urgent::begin(Urgent::CHANGE));
             std::thread::sleep(GRACE);
         }
     }

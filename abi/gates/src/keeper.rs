@@ -2,25 +2,31 @@
 //! ten times a second. The kernel tells a program of its own changes too; they change nothing, and so nothing follows.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tempos_qdisc::{Change, LinkMonitor};
+use tempos_qdisc::{Change, Link, LinkMonitor};
 
+use crate::bell::Bell;
+use crate::changing::Changing;
 use crate::clock::ClockWatch;
+use crate::ear::{Call, Ear};
 use crate::owner::Owner;
 use crate::repair::Standing;
+use crate::urgent::Urgent;
 use crate::watchdog::Watchdog;
 
 /// What was refused is tried again so often.
 const RETRY: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(100);
-/// After so many repairs within [`BUSY`] it waits: somebody else wants other gates.
+/// After so many repairs within [`BUSY`] somebody else wants other gates, and there is one each [`PACE`] at most.
 const REPAIRS_MAX: u32 = 10;
 const BUSY: Duration = Duration::from_secs(10);
+/// Long enough for the watchdog to see whether the gates work as they were left.
+const PACE: Duration = Duration::from_secs(1);
 
 /// The keeper of one interface, seen from outside.
 pub struct Keeper {
@@ -31,7 +37,7 @@ pub struct Keeper {
 struct Shared {
     standing: Mutex<Standing>,
     ends: AtomicBool,
-    wake: OwnedFd,
+    call: Arc<Call>,
 }
 
 impl Keeper {
@@ -40,26 +46,25 @@ impl Keeper {
     /// # Errors
     /// What the system says (EMFILE, EAGAIN).
     pub fn start(standing: Standing) -> io::Result<Self> {
-        // SAFETY: eventfd(2) makes a new descriptor and touches nothing else.
-        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor was just made and belongs to nobody else.
-        let wake = unsafe { OwnedFd::from_raw_fd(fd) };
+        let call = Arc::new(Call { bell: Bell::new()?, thread: AtomicI32::new(0) });
+        let Link { index, name, .. } = &standing.link;
+        let ear = Ear::start(*index, name, Arc::clone(&standing.changing), Arc::clone(&call))?;
         // Here, not in the thread: what happens from now on is heard.
         let (monitor, clock) = (LinkMonitor::new()?, ClockWatch::new()?);
         let name = format!("gates-{}", standing.link.name);
-        let shared = Arc::new(Shared { standing: Mutex::new(standing), ends: AtomicBool::new(false), wake });
+        let shared = Arc::new(Shared { standing: Mutex::new(standing), ends: AtomicBool::new(false), call });
         let eyes = Eyes {
             shared: Arc::clone(&shared),
+            ear,
             monitor,
             clock,
             dog: None,
             barked: None,
             changed: false,
+            unsure: None,
             repairs: 0,
             since: Instant::now(),
+            repaired: Instant::now(),
             retry_at: Instant::now(),
         };
         let thread = std::thread::Builder::new().name(name).spawn(move || eyes.keep())?;
@@ -74,9 +79,7 @@ impl Keeper {
     /// Ends, and puts back what stood before.
     pub fn end(mut self) {
         self.shared.ends.store(true, Ordering::Relaxed);
-        let one = 1u64;
-        // SAFETY: the number is live and of the length given. A full counter wakes as well.
-        unsafe { libc::write(self.shared.wake.as_raw_fd(), (&raw const one).cast(), 8) };
+        self.shared.call.bell.ring();
         if let Some(thread) = self.thread.take() {
             // A panic in it has said what it had to say.
             let _ = thread.join();
@@ -92,6 +95,7 @@ fn lock(standing: &Mutex<Standing>) -> MutexGuard<'_, Standing> {
 /// The thread's own.
 struct Eyes {
     shared: Arc<Shared>,
+    ear: Ear,
     monitor: LinkMonitor,
     clock: ClockWatch,
     dog: Option<(Watchdog, crate::ladder::Shape)>,
@@ -99,13 +103,18 @@ struct Eyes {
     barked: Option<Instant>,
     /// Disciplines changed and have not been looked at.
     changed: bool,
+    /// While they have not been looked at because it is not time yet: nobody knows what the gates do.
+    unsure: Option<Changing>,
     repairs: u32,
     since: Instant,
+    repaired: Instant,
     retry_at: Instant,
 }
 
 impl Eyes {
     fn keep(mut self) {
+        // SAFETY: gettid(2) cannot fail.
+        self.shared.call.thread.store(unsafe { libc::gettid() }, Ordering::SeqCst);
         let mut look = Instant::now();
         while !self.shared.ends.load(Ordering::Relaxed) {
             self.wait(look.saturating_duration_since(Instant::now()));
@@ -128,16 +137,19 @@ impl Eyes {
     fn wait(&self, time: Duration) {
         let of = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
         let mut all =
-            [of(self.shared.wake.as_raw_fd()), of(self.monitor.as_raw_fd()), of(self.clock.as_raw_fd())];
+            [of(self.shared.call.bell.as_raw_fd()), of(self.monitor.as_raw_fd()), of(self.clock.as_raw_fd())];
         let wait = time.as_millis().min(1_000) as libc::c_int + 1;
         // SAFETY: the array is live for the call and of the length given.
         unsafe { libc::poll(all.as_mut_ptr(), all.len() as libc::nfds_t, wait) };
+        self.shared.call.bell.silence();
     }
 
     /// What the kernel has told.
     fn hear(&mut self) {
         let shared = Arc::clone(&self.shared);
         let mut standing = lock(&shared.standing);
+        let held = self.ear.has_heard().then(|| Changing::begin(&standing.changing));
+        self.ear.taken_over();
         let index = standing.link.index;
         // What is left is heard the next time.
         for _ in 0..1024 {
@@ -169,6 +181,8 @@ impl Eyes {
             }
         }
         self.judge(&mut standing);
+        drop(held);
+        Urgent::give_back();
     }
 
     /// Looks at the disciplines where some have changed.
@@ -176,15 +190,22 @@ impl Eyes {
         if self.since.elapsed() > BUSY {
             self.repairs = 0;
         }
-        if self.changed && self.repairs < REPAIRS_MAX {
-            self.changed = false;
-            if standing.disciplines_changed() {
-                if self.repairs == 0 {
-                    self.since = Instant::now();
-                }
-                self.repairs += 1;
-            }
+        if !self.changed {
+            return;
         }
+        if self.repairs >= REPAIRS_MAX && self.repaired.elapsed() < PACE {
+            self.unsure.get_or_insert_with(|| Changing::begin(&standing.changing));
+            return;
+        }
+        self.changed = false;
+        if standing.disciplines_changed() {
+            self.repaired = Instant::now();
+            if self.repairs == 0 {
+                self.since = self.repaired;
+            }
+            self.repairs += 1;
+        }
+        self.unsure = None;
     }
 
     /// Looks at everything that nobody tells of.
@@ -218,6 +239,7 @@ impl Eyes {
         // Where that did not help they are set from nothing.
         let again = self.barked.is_some_and(|at| now.saturating_duration_since(at) < BUSY);
         standing.silent(&silent, again);
+        (self.changed, self.unsure) = (false, None);
         self.barked = (!again).then_some(now);
         dog.forgive(now);
     }

@@ -2,12 +2,15 @@
 //! kernel took, gives them again where the kernel has stopped or lost them, and puts back what stood there before.
 //!
 //! It knows `tempos-tsn` (what a schedule says), `tempos-qdisc` (how the kernel is told) and `tempos-ptp` (what the clock
-//! is worth that a schedule rests on); it refuses to know channels, events and nodes. The adapter `tsn` joins through [`join`]; `tempos-tsn` only looks. One thread keeps
-//! each interface; nothing here runs on an event's road.
+//! is worth that a schedule rests on); it refuses to know channels, events and nodes. The adapter `tsn` joins through
+//! [`join`]; `tempos-tsn` only looks. One thread keeps each interface, and another listens for it; nothing here runs on
+//! an event's road.
 
+mod bell;
 mod changing;
 mod clock;
 mod clocks;
+mod ear;
 mod fit;
 mod keeper;
 mod ladder;

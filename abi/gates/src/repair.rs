@@ -317,10 +317,14 @@ impl Standing {
         }
         let done = match (&self.shape, anew) {
             (Some(shape), false) => {
-                rearm(&self.link, &self.schedule, shape, &Changing::begin(&self.changing))
-                    .map_err(|refusal| refusal.to_string())
+                match rearm(&self.link, &self.schedule, shape, &Changing::begin(&self.changing)) {
+                    Ok(()) => {
+                        self.note_children();
+                        Ok(())
+                    }
                     // A root that is not there any more is no reason to give up.
-                    .or_else(|_| self.renew())
+                    Err(_) => self.renew(),
+                }
             }
             _ => self.renew(),
         };

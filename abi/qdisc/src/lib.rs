@@ -27,7 +27,7 @@ pub use error::Refusal;
 pub use etf::Etf;
 pub use ethtool::{HardwareTime, TxQueues};
 pub use link::Link;
-pub use monitor::{Change, LinkMonitor};
+pub use monitor::{Change, ChangeBell, LinkMonitor};
 pub use mqprio::{Mqprio, Queues};
 pub use qdisc::{Counters, Options, Qdisc, ROOT, Saved, handle, show_handle};
 pub use taprio::{ENTRIES_MAX, Entry, Mode, Schedule, Taprio};

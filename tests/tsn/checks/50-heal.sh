@@ -21,8 +21,8 @@ schedule /node/a.toml 0 1
 channels "schedule = '/node/a.toml'" "schedule = '/node/a.toml'"
 node_up heal-starts
 
-# The kernel opens all gates while it takes a schedule; the node holds its events back then. What may be outside is what
-# left before the kernel had told of the change, or waited at a gate when the kernel opened it.
+# The kernel opens all gates while it takes a schedule; the node holds its events back from the moment that the kernel tells
+# of a change. What may be outside is one that just then was on its way, or waited at a gate when the kernel opened it.
 # heal NAME INCIDENT LEAST OUTSIDE COMMAND...: traffic flows, the command breaks it, and it goes on: that many of 500
 # frames at least, at most so many outside of their window, and the first within two cycles of the last repair.
 heal() {
@@ -61,7 +61,7 @@ peer_down_and_up() {
     neighbours
 }
 COUNT=1000
-heal peer link-returned 600 2 peer_down_and_up
+heal peer link-returned 600 1 peer_down_and_up
 cat /node/down
 if grep -q '"State": "degraded"' /node/down && grep -q 'va has no carrier' /node/down; then
     ok heal-peer-told
@@ -75,16 +75,16 @@ flap() {
     ip -n a link set va up
     neighbours
 }
-heal flap link-returned 300 2 flap
-heal graft child-grafted 470 5 $A tsn-gates etf va 3 50000
-heal deleted gates-lost 450 4 $A tsn-gates delete va
+heal flap link-returned 300 1 flap
+heal graft child-grafted 470 1 $A tsn-gates etf va 3 50000
+heal deleted gates-lost 450 1 $A tsn-gates delete va
 
 step() { date -s "@$(($(date +%s) + $1))" >/dev/null; }
-heal back clock-stepped 450 2 step -20
-heal ahead clock-stepped 450 2 step 30
+heal back clock-stepped 450 1 step -20
+heal ahead clock-stepped 450 1 step 30
 
-# A program that never stops is not answered for ever: after ten repairs within ten seconds its changes are passed over.
-# What is silent then is found by the watchdog.
+# A program that never stops is not answered at once for ever: after ten repairs within ten seconds there is one a second,
+# and events are held back until it. What is silent is found by the watchdog before.
 grafts() {
     n=0
     while [ $n -lt 13 ]; do
@@ -93,7 +93,7 @@ grafts() {
     done
 }
 COUNT=1500 SECONDS_OF_TRAFFIC=3
-heal silent gate-silent 900 10 grafts
+heal silent gate-silent 800 3 grafts
 node_down
 if grep -q 'warning.*channel "strict": va has no carrier' /node/log &&
     grep -q 'channel "strict": va: its link is back: the gates were set again' /node/log &&

@@ -10,6 +10,7 @@ schedule() {
     cat >"$1" <<TOML
 cycle = "1ms"
 link_mbit = 10000
+guard_band = "${GUARD}ns"
 priorities = { 7 = $2, 0 = $3, 1 = $3, 2 = $3, 3 = $3, 4 = $3, 5 = $3, 6 = $3 }
 
 [[window]]

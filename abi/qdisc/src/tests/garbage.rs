@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::{halves, options};
 use crate::etf::Etf;
 use crate::link::Link;
-use crate::monitor::change;
+use crate::monitor::{change, index_of};
 use crate::mqprio::Mqprio;
 use crate::qdisc::Qdisc;
 use crate::socket::verdict;
@@ -14,6 +14,7 @@ use crate::wire::{Message, attributes, messages};
 fn survive(bytes: &[u8]) {
     let held: usize = attributes(bytes).map(|(_, value)| value.len() + 4).sum();
     assert!(held <= bytes.len());
+    assert!(index_of(bytes).is_none() || bytes.len() >= 24);
     for message in messages(bytes) {
         change(&message);
         verdict(message.flags, message.body);

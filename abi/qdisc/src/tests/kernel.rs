@@ -8,7 +8,7 @@ use super::halves;
 use crate::control::{delete_root, read, restore, save, set_etf, set_mqprio, set_taprio};
 use crate::etf::Etf;
 use crate::link::Link;
-use crate::monitor::{Change, LinkMonitor};
+use crate::monitor::{Change, ChangeBell, LinkMonitor};
 use crate::mqprio::Mqprio;
 use crate::qdisc::{Options, Qdisc, ROOT, Saved, handle};
 
@@ -41,6 +41,16 @@ fn switch_loopback(on: bool) {
         done
     };
     assert_eq!(done, 0, "{}", io::Error::last_os_error());
+}
+
+fn pfifo() -> Qdisc {
+    Qdisc {
+        kind: "pfifo".into(),
+        handle: handle(0x42, 0),
+        parent: ROOT,
+        options: Options::Other(Vec::new()),
+        counters: Default::default(),
+    }
 }
 
 fn await_change(monitor: &mut LinkMonitor, what: &str, wanted: impl Fn(&Change) -> bool) {
@@ -146,6 +156,23 @@ fn what_stood_there_is_saved_replaced_and_restored() {
 }
 
 #[test]
+fn a_bell_rings_for_its_own_link_alone() {
+    in_a_namespace(|| {
+        let link = Link::find("lo").expect("lo");
+        let (bell, other) =
+            (ChangeBell::new(link.index).expect("a bell"), ChangeBell::new(77).expect("a bell"));
+        let rung = |bell: &ChangeBell| bell.has_rung().expect("it hears");
+        assert!(!rung(&bell), "nothing has happened yet");
+        switch_loopback(true);
+        assert!(rung(&bell), "the kernel has told before the call returned");
+        assert!(!rung(&bell), "once");
+        restore(&link, &Saved { disciplines: vec![pfifo()] }).expect("pfifo");
+        assert!(rung(&bell), "a discipline was set");
+        assert!(!rung(&other), "another link's");
+    });
+}
+
+#[test]
 fn changes_of_links_and_disciplines_are_told() {
     in_a_namespace(|| {
         let mut monitor = LinkMonitor::new().expect("needs no rights");
@@ -157,14 +184,7 @@ fn changes_of_links_and_disciplines_are_told() {
             |change| matches!(change, Change::Link(link) if link.name == "lo" && link.up && link.carrier),
         );
         let link = Link::find("lo").expect("lo");
-        let pfifo = Qdisc {
-            kind: "pfifo".into(),
-            handle: handle(0x42, 0),
-            parent: ROOT,
-            options: Options::Other(Vec::new()),
-            counters: Default::default(),
-        };
-        restore(&link, &Saved { disciplines: vec![pfifo] }).expect("pfifo");
+        restore(&link, &Saved { disciplines: vec![pfifo()] }).expect("pfifo");
         await_change(
             &mut monitor,
             "pfifo",
