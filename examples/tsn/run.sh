@@ -155,7 +155,7 @@ for floods in ${FLOODS:-0}; do
         sleep 0.3
     fi
     begin trigger strict.sent --to udp:127.0.0.1:47001 --name sensor --rate "$rate" --seconds "$seconds" \
-        --phase-us "${PHASE_US:-0}" --fifo 30
+        --phase-us "${PHASE_US:-0}" --fifo 95
     wait "$begun"
     # shellcheck disable=SC2086 # several numbers
     stop $flooding

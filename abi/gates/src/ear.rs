@@ -1,5 +1,5 @@
-//! A thread that hears of each change on one interface before ordinary threads run, and has frames held back until the
-//! keeper has looked at it: whoever changed the gates is ordinary, too, and would go on first.
+//! A thread that hears of each change on one interface, and of steps of the clock, before ordinary threads run, and has
+//! frames held back until the keeper has looked at it: whoever changed the gates is ordinary, too, and would go on first.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use tempos_qdisc::ChangeBell;
 
 use crate::bell::Bell;
+use crate::clock::ClockWatch;
 use crate::urgent::Urgent;
 
 /// Above whoever changes the gates for this node ([`Urgent::CHANGE`]), beneath the lanes.
@@ -45,12 +46,12 @@ impl Ear {
     /// # Errors
     /// What the system says (EMFILE, EAGAIN).
     pub fn start(index: i32, name: &str, changing: Arc<AtomicU32>, keeper: Arc<Call>) -> io::Result<Self> {
-        let changes = ChangeBell::new(index)?;
+        let (changes, clock) = (ChangeBell::new(index)?, ClockWatch::new()?);
         let shared = Arc::new(Shared { holds: AtomicBool::new(false), changing, keeper, end: Bell::new()? });
         let heard = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name(format!("ear-{name}")).spawn(move || {
             let _urgent = Urgent::begin(PRIORITY);
-            heard.listen(&changes);
+            heard.listen(&changes, clock);
         })?;
         Ok(Ear { shared, thread: Some(thread) })
     }
@@ -80,14 +81,19 @@ impl Drop for Ear {
 }
 
 impl Shared {
-    fn listen(&self, changes: &ChangeBell) {
+    fn listen(&self, changes: &ChangeBell, mut clock: ClockWatch) {
         let of = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
         loop {
-            let mut both = [of(self.end.as_raw_fd()), of(changes.as_raw_fd())];
+            let mut all = [of(self.end.as_raw_fd()), of(changes.as_raw_fd()), of(clock.as_raw_fd())];
             // SAFETY: the array is live for the call and of the length given.
-            let ready = unsafe { libc::poll(both.as_mut_ptr(), both.len() as libc::nfds_t, -1) };
-            if ready > 0 && both[0].revents != 0 {
+            let ready = unsafe { libc::poll(all.as_mut_ptr(), all.len() as libc::nfds_t, -1) };
+            if ready > 0 && all[0].revents != 0 {
                 return;
+            }
+            if ready > 0 && all[2].revents != 0 {
+                self.hold();
+                // By how much is the keeper's to say.
+                let _ = clock.stepped();
             }
             match changes.has_rung() {
                 Ok(true) => self.hold(),

@@ -11,11 +11,10 @@ use std::time::{Duration, Instant};
 use tempos_qdisc::{Change, Link, LinkMonitor};
 
 use crate::bell::Bell;
-use crate::changing::Changing;
 use crate::clock::ClockWatch;
 use crate::ear::{Call, Ear};
 use crate::owner::Owner;
-use crate::repair::Standing;
+use crate::repair::{Found, Standing};
 use crate::urgent::Urgent;
 use crate::watchdog::Watchdog;
 
@@ -61,7 +60,6 @@ impl Keeper {
             dog: None,
             barked: None,
             changed: false,
-            unsure: None,
             repairs: 0,
             since: Instant::now(),
             repaired: Instant::now(),
@@ -103,8 +101,6 @@ struct Eyes {
     barked: Option<Instant>,
     /// Disciplines changed and have not been looked at.
     changed: bool,
-    /// While they have not been looked at because it is not time yet: nobody knows what the gates do.
-    unsure: Option<Changing>,
     repairs: u32,
     since: Instant,
     repaired: Instant,
@@ -148,8 +144,10 @@ impl Eyes {
     fn hear(&mut self) {
         let shared = Arc::clone(&self.shared);
         let mut standing = lock(&shared.standing);
-        let held = self.ear.has_heard().then(|| Changing::begin(&standing.changing));
-        self.ear.taken_over();
+        if self.ear.has_heard() {
+            standing.hold();
+            self.ear.taken_over();
+        }
         let index = standing.link.index;
         // What is left is heard the next time.
         for _ in 0..1024 {
@@ -181,7 +179,7 @@ impl Eyes {
             }
         }
         self.judge(&mut standing);
-        drop(held);
+        drop(standing);
         Urgent::give_back();
     }
 
@@ -191,21 +189,26 @@ impl Eyes {
             self.repairs = 0;
         }
         if !self.changed {
+            standing.release();
             return;
         }
-        if self.repairs >= REPAIRS_MAX && self.repaired.elapsed() < PACE {
-            self.unsure.get_or_insert_with(|| Changing::begin(&standing.changing));
-            return;
+        let may_mend = self.repairs < REPAIRS_MAX || self.repaired.elapsed() >= PACE;
+        match standing.disciplines_changed(may_mend) {
+            Found::Broken => {
+                standing.hold();
+                return;
+            }
+            Found::Mended => {
+                self.repaired = Instant::now();
+                if self.repairs == 0 {
+                    self.since = self.repaired;
+                }
+                self.repairs += 1;
+            }
+            Found::Whole => {}
         }
         self.changed = false;
-        if standing.disciplines_changed() {
-            self.repaired = Instant::now();
-            if self.repairs == 0 {
-                self.since = self.repaired;
-            }
-            self.repairs += 1;
-        }
-        self.unsure = None;
+        standing.release();
     }
 
     /// Looks at everything that nobody tells of.
@@ -239,7 +242,7 @@ impl Eyes {
         // Where that did not help they are set from nothing.
         let again = self.barked.is_some_and(|at| now.saturating_duration_since(at) < BUSY);
         standing.silent(&silent, again);
-        (self.changed, self.unsure) = (false, None);
+        self.changed = false;
         self.barked = (!again).then_some(now);
         dog.forgive(now);
     }

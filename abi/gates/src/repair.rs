@@ -15,6 +15,7 @@ use crate::fit::{same_gates, taprio};
 use crate::ladder::{Launching, Shape, asked, children, climb, queue_of, rearm, shape};
 use crate::news::{Incident, News};
 use crate::owner::Owner;
+use crate::urgent::Urgent;
 
 /// Hears the news.
 pub type Hear = Box<dyn Fn(&News) + Send>;
@@ -41,6 +42,17 @@ pub struct Member {
     pub hear: Hear,
 }
 
+/// What a look at the gates has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// They are as they were left.
+    Whole,
+    /// They were not, and have been set again, or it was told that they cannot be.
+    Mended,
+    /// They are not.
+    Broken,
+}
+
 /// One interface's gates.
 pub struct Standing {
     /// The interface.
@@ -60,6 +72,8 @@ pub struct Standing {
     pub steps: Arc<AtomicU64>,
     /// How many are changing the gates now: the kernel opens them all meanwhile, and members hold their frames back.
     pub changing: Arc<AtomicU32>,
+    /// While nobody knows what the gates do.
+    held: Option<Changing>,
     /// Why the gates do not work now.
     pub trouble: Option<String>,
     /// The clocks of the members.
@@ -80,6 +94,7 @@ impl Standing {
             members: Vec::new(),
             steps: Arc::default(),
             changing: Arc::default(),
+            held: None,
             trouble: None,
             clocks: Clocks::default(),
             counts: BTreeMap::new(),
@@ -124,6 +139,16 @@ impl Standing {
                 Err(refused.join("; "))
             }
         }
+    }
+
+    /// Something was heard of the gates: members hold their frames back until it has been looked at.
+    pub fn hold(&mut self) {
+        self.held.get_or_insert_with(|| Changing::begin(&self.changing));
+    }
+
+    /// It has been: the gates work, or nothing can be done.
+    pub fn release(&mut self) {
+        self.held = None;
     }
 
     /// Goes by what another holder of the interface has set, until that one ends. `false`: those are other gates.
@@ -224,14 +249,14 @@ impl Standing {
         }
     }
 
-    /// Another program changed a discipline: looks at what stands there now. `true`: something had to be mended.
-    pub fn disciplines_changed(&mut self) -> bool {
-        let Some(shape) = &self.shape else { return false };
+    /// Another program changed a discipline: looks at what stands there now, and mends it where it may.
+    pub fn disciplines_changed(&mut self, may_mend: bool) -> Found {
+        let Some(shape) = &self.shape else { return Found::Whole };
         let root = match read(&self.link) {
             Ok(root) => root,
             Err(refusal) => {
                 self.tell(Incident::Refused, Some(refusal.to_string()));
-                return false;
+                return Found::Whole;
             }
         };
         let wanted = asked(&self.schedule, shape);
@@ -239,13 +264,19 @@ impl Standing {
             root.handle == shape.root
                 && matches!(&root.options, Options::Taprio(has) if same_gates(&wanted, has))
         });
+        if !stands && !may_mend {
+            return Found::Broken;
+        }
         if !stands {
             self.mend(Incident::RootLost, true, "another program deleted or changed the gates");
-            return true;
+            return Found::Mended;
         }
         let now = children(&self.link, shape.root).unwrap_or_default();
         if now == self.children {
-            return false;
+            return Found::Whole;
+        }
+        if !may_mend {
+            return Found::Broken;
         }
         // Without its etf a class sends launch times at once.
         let is_whole = shape.launch.iter().all(|(class, _)| {
@@ -258,7 +289,7 @@ impl Standing {
             !is_whole,
             "another program changed a discipline beneath the gates, which stops them",
         );
-        true
+        Found::Mended
     }
 
     /// The link as it is now: the kernel stops gates where it is switched off or loses its carrier.
@@ -315,6 +346,7 @@ impl Standing {
             // Whoever holds the interface does it.
             return;
         }
+        let urgent = Urgent::begin(Urgent::CHANGE);
         let done = match (&self.shape, anew) {
             (Some(shape), false) => {
                 match rearm(&self.link, &self.schedule, shape, &Changing::begin(&self.changing)) {
@@ -328,6 +360,9 @@ impl Standing {
             }
             _ => self.renew(),
         };
+        // Before it is told, which takes its time.
+        self.release();
+        drop(urgent);
         match done {
             Ok(()) => {
                 let count = self.counts.entry(incident.word()).or_default();

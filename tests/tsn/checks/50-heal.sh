@@ -93,7 +93,7 @@ grafts() {
     done
 }
 COUNT=1500 SECONDS_OF_TRAFFIC=3
-heal silent gate-silent 800 3 grafts
+heal silent gate-silent 600 1 grafts
 node_down
 if grep -q 'warning.*channel "strict": va has no carrier' /node/log &&
     grep -q 'channel "strict": va: its link is back: the gates were set again' /node/log &&
