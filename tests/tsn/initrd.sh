@@ -62,7 +62,18 @@ put "$programs/tsn-marks" t
 # The daemon takes plugins that nobody else may write.
 chmod 644 "$root"/plugins/*
 cp "$here/guest/lib.sh" "$here/guest/node.sh" "$root/t/"
-cp "$here"/checks/*.sh "$root/checks/"
+if [ -z "${BENCH:-}" ]; then
+    cp "$here"/checks/*.sh "$root/checks/"
+else
+    # A bench of the house finds programs and plugins in the folder above its own.
+    cp "$here/benches/$BENCH.sh" "$root/checks/"
+    mkdir "$root/t/deps"
+    cp "$BENCH_PROGRAM" "$root/t/deps/$BENCH"
+    put "$root/t/deps/$BENCH" t/deps
+    put "$(command -v busctl)" bin
+    for plugin in adapter_udp adapter_unix queue_fifo queue_edf invoker_dlf; do put "$programs/libtempos_$plugin.so" t; done
+    cc -O2 -shared -fPIC -I"$here/../../abi/include" -o "$root/t/work.so" "$here/../benches/wirings/work.c"
+fi
 mkdir "$root/examples"
 cp -r "$here/../../examples/tsn" "$root/examples/"
 # The guest has no compiler.

@@ -6,6 +6,7 @@
 #   sh tests/tsn/run.sh cloud-amd64 6.12-rt-amd64    several kernels, side by side: any linux-image-NAME of Debian
 #   PROGRAMS=DIR sh tests/tsn/run.sh             takes programs and plugins from there and builds none
 #   ONLY=20-gates sh tests/tsn/run.sh            only the checks of that file
+#   BENCH=wirings sh tests/tsn/run.sh            a bench of tests/tsn/benches instead, with programs of the release build
 #   LIMIT=300 sh tests/tsn/run.sh                seconds that one boot may take; 900 by default
 #
 # The guest's clock counts instructions (2 ns each) on one virtual CPU: a busy machine makes the run longer, not its
@@ -23,7 +24,12 @@ cache=$target/tsn
 say() { printf '\n== %s\n' "$*"; }
 root() { [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; }
 
-names() { sed -n 's/^# checks: //p' tests/tsn/checks/${ONLY:-*}.sh; }
+export BENCH=${BENCH:-}
+if [ -n "$BENCH" ]; then
+    names() { sed -n 's/^# checks: //p' "tests/tsn/benches/$BENCH.sh"; }
+else
+    names() { sed -n 's/^# checks: //p' tests/tsn/checks/${ONLY:-*}.sh; }
+fi
 count=$(names | wc -w)
 skip() {
     echo "skipped: $*"
@@ -77,7 +83,13 @@ for kernel; do
 done
 
 # --- programs --------------------------------------------------------------------------------------------
-if [ -z "${PROGRAMS:-}" ]; then
+if [ -n "$BENCH" ]; then
+    say "building, in release"
+    cargo build --quiet --locked --release --workspace
+    BENCH_PROGRAM=$(cargo bench --locked -p tempos-tests --bench "$BENCH" --no-run 2>&1 | sed -n 's/.*Executable.*(\(.*\))$/\1/p')
+    export BENCH_PROGRAM
+    PROGRAMS=$target/release
+elif [ -z "${PROGRAMS:-}" ]; then
     say "building"
     cargo build --quiet --locked -p temposd -p tempos-dbus -p tempos-gates -p tempos-proc-producer -p tempos-tsn-rig \
         -p tempos-adapter-udp -p tempos-adapter-unix -p tempos-adapter-tsn -p tempos-queue-fifo -p tempos-queue-priority \
@@ -113,6 +125,7 @@ judge() {
     tr -d '\r' <"$out/console" >"$out/log"
     tr -d '\r' <"$out/artefacts" | awk -v out="$out" '/^=== [-.a-z0-9]+$/ { file = out "/" $2; next } file { print >file }'
     grep -E '^(GUEST|ok |FAILED )' "$out/log" || true
+    [ ! -e "$out/$BENCH.txt" ] || cat "$out/$BENCH.txt"
     echo "log and pictures: $out; $(($(date -r "$out/console" +%s) - $(cat "$out/started"))) s"
     rm -f "$out/initrd.gz" "$out/console" "$out/artefacts" "$out/started"
     for name in $(names); do

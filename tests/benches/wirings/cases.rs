@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use tempos_tests::function::function;
+use tempos_tests::built::source_root;
+use tempos_tests::function::compile;
 
 /// How a function is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,17 +88,16 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
-/// A function that computes for 100 µs of its deadline of 200, and answers with its event.
+/// The function of the wirings. Where there is no compiler it was built before: `TEMPOS_WORK` names it.
 pub fn function_file(folder: &Path) -> PathBuf {
-    let body = "struct timespec a, b; clock_gettime(CLOCK_MONOTONIC, &a);\n\
-                do clock_gettime(CLOCK_MONOTONIC, &b);\n\
-                while ((b.tv_sec - a.tv_sec) * 1000000000L + b.tv_nsec - a.tv_nsec < 100000L);\n\
-                return tempos_write(output, event->payload, event->payload_bytes);";
-    let text = format!(
-        "return 0;\n}}\n#include <time.h>\n\
-         int32_t tempos_work(const tempos_event *event, tempos_output *output) {{\n{body}"
-    );
-    function(folder, "work", &text)
+    if let Some(built) = std::env::var_os("TEMPOS_WORK") {
+        return built.into();
+    }
+    let library = folder.join("work.so");
+    let include = source_root().join("abi/include");
+    let source = source_root().join("tests/benches/wirings/work.c");
+    compile(&["-I".as_ref(), include.as_os_str()], &source, &library);
+    library
 }
 
 /// Where a topic's events go in.

@@ -149,9 +149,15 @@ fn summary(ratios: &[(bool, String, f64)]) {
             of[of.len() - 1]
         ));
     }
-    let guaranteed: Vec<&(bool, String, f64)> = ratios.iter().filter(|(_, g, _)| g == "guaranteed").collect();
-    let above = guaranteed.iter().filter(|(_, _, ratio)| *ratio < 1.0).count();
-    say(&format!("granted as guaranteed: {}, of them above the bound: {above}", guaranteed.len()));
+    let guaranteed = ratios.iter().filter(|(_, grade, _)| grade == "guaranteed").map(|(.., ratio)| *ratio);
+    let guaranteed: Vec<f64> = guaranteed.collect();
+    let above = guaranteed.iter().filter(|ratio| **ratio < 1.0).count();
+    let wide = guaranteed.iter().filter(|ratio| **ratio > 3.0).count();
+    let most = guaranteed.iter().copied().fold(0.0, f64::max);
+    say(&format!(
+        "granted as guaranteed: {}, of them above the bound: {above}, more than 3 times below it: {wide}, most {most:.2}",
+        guaranteed.len()
+    ));
 }
 
 fn show(ns: u64) -> String {

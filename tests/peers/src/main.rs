@@ -42,9 +42,16 @@ fn main() -> ExitCode {
     let flows = [Scene::Quiet, Scene::Three, Scene::Flood, Scene::Shared, Scene::Rate];
     if flows.iter().any(|scene| options.wants(*scene)) {
         let mut systems = systems::start(&options, &layout, &mut report);
+        let before = options.before.as_ref().filter(|_| options.wants(Scene::Rate));
+        let mut before = before.map_or_else(Vec::new, |programs| {
+            systems::start_before(programs, &options, &layout, &mut report)
+        });
         for scene in flows.into_iter().filter(|scene| options.wants(*scene)) {
             match scene {
-                Scene::Rate => scenes::rate::run(&mut systems, &options, &mut report),
+                Scene::Rate => {
+                    systems.append(&mut before);
+                    scenes::rate::run(&mut systems, &options, &mut report);
+                }
                 scene => scenes::latency::run(scene, &mut systems, &options, &layout, &mut report),
             }
         }
@@ -58,6 +65,12 @@ fn main() -> ExitCode {
     if options.wants(Scene::Soak) {
         sound = scenes::soak::run(&options, &mut report);
     }
-    report.end();
+    if let Some((file, name)) = &options.record
+        && let Err(error) = report.record(file, name)
+    {
+        eprintln!("tempos-peers: {}: {error}", file.display());
+        sound = false;
+    }
+    sound &= report.end();
     if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -10,6 +10,7 @@ use crate::process::Process;
 #[derive(Debug)]
 pub struct Node {
     folder: PathBuf,
+    programs: PathBuf,
     process: Process,
 }
 
@@ -27,13 +28,24 @@ pub fn folder(name: &str) -> io::Result<PathBuf> {
 }
 
 impl Node {
-    /// Starts a node with every plugin that is built. `change` may change the command before it runs.
+    /// Starts a node of the house as it is, with every plugin that is built. `change` may change the command before it
+    /// runs.
     pub fn start(name: &str, wiring: &str, change: impl FnOnce(&mut Command)) -> io::Result<Node> {
+        Node::of(built(), name, wiring, change)
+    }
+
+    /// Starts a node of another build, whose programs and plugins lie in a folder.
+    pub fn of(
+        programs: PathBuf,
+        name: &str,
+        wiring: &str,
+        change: impl FnOnce(&mut Command),
+    ) -> io::Result<Node> {
         let folder = folder(name)?;
         for part in ["run", "state", "plugins"] {
             std::fs::create_dir_all(folder.join(part))?;
         }
-        for entry in std::fs::read_dir(built())?.flatten() {
+        for entry in std::fs::read_dir(&programs)?.flatten() {
             let file = entry.file_name();
             if file.to_string_lossy().starts_with("libtempos_") && file.to_string_lossy().ends_with(".so") {
                 std::fs::copy(entry.path(), folder.join("plugins").join(file))?;
@@ -41,7 +53,7 @@ impl Node {
         }
         std::fs::write(folder.join("node.toml"), "[log]\nlevel = \"info\"\n")?;
         std::fs::write(folder.join("wiring.lua"), wiring)?;
-        let mut command = Command::new(built().join("temposd"));
+        let mut command = Command::new(programs.join("temposd"));
         for (flag, part) in [
             ("--config", "node.toml"),
             ("--wiring", "wiring.lua"),
@@ -61,7 +73,7 @@ impl Node {
             let log = std::fs::read_to_string(&log).unwrap_or_default();
             return Err(io::Error::other(format!("{error}\n{log}")));
         }
-        Ok(Node { folder, process })
+        Ok(Node { folder, programs, process })
     }
 
     /// The process.
@@ -77,7 +89,7 @@ impl Node {
     /// What `temposctl` prints, as JSON.
     pub fn ctl(&self, arguments: &[&str]) -> io::Result<serde_json::Value> {
         let bus = format!("unix:path={}", self.folder.join("run/control.sock").display());
-        let output = Command::new(built().join("temposctl"))
+        let output = Command::new(self.programs.join("temposctl"))
             .args(["--bus", &bus, "--json"])
             .args(arguments)
             .output()?;

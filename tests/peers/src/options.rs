@@ -1,5 +1,7 @@
 //! What is to be run.
 
+use std::path::PathBuf;
+
 /// A scene.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scene {
@@ -52,11 +54,16 @@ pub struct Options {
     pub turn_ms: u64,
     /// How long the soak takes.
     pub soak_s: u64,
+    /// Where the programs and plugins of an earlier build of ours lie: the scene `rate` runs these too.
+    pub before: Option<PathBuf>,
+    /// Where a line for each of ours is added after the scene `rate`, and what it is called there.
+    pub record: Option<(PathBuf, String)>,
     /// Prints JSON.
     pub json: bool,
 }
 
-const USAGE: &str = "usage: [--quick] [--scene NAME]... [--system NAME]... [--rounds N] [--events N] [--soak SECONDS] [--json]";
+const USAGE: &str = "usage: [--quick] [--scene NAME]... [--system NAME]... [--rounds N] [--events N] [--soak SECONDS] \
+    [--before FOLDER] [--record FILE NAME] [--json]";
 
 impl Options {
     /// Reads the arguments.
@@ -71,6 +78,8 @@ impl Options {
             events: 4000,
             turn_ms: 1500,
             soak_s: 600,
+            before: None,
+            record: None,
             json: false,
         };
         let mut rest = arguments.iter();
@@ -91,6 +100,11 @@ impl Options {
                 "--rounds" => options.rounds = number(value()?)? as usize,
                 "--events" => options.events = number(value()?)?,
                 "--soak" => options.soak_s = number(value()?)?,
+                "--before" => options.before = Some(PathBuf::from(value()?)),
+                "--record" => {
+                    let file = PathBuf::from(value()?);
+                    options.record = Some((file, value()?.clone()));
+                }
                 "--json" => options.json = true,
                 _ => return Err(format!("{argument} is not known; {USAGE}")),
             }

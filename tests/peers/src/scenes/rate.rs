@@ -47,6 +47,7 @@ pub fn run(systems: &mut [Box<dyn System>], options: &Options, report: &mut Repo
         report.rate(RateRow {
             system: system.name().to_owned(),
             per_second: of(|turn| turn.per_second),
+            best_per_second: turns.iter().map(|turn| turn.per_second).fold(0.0, f64::max),
             cpu_ns_per_event: system.rate_pid().map(|_| of(|turn| turn.cpu_ns_per_event)),
             lost: turns.iter().map(|turn| turn.lost).sum(),
             others: of(|turn| turn.others),

@@ -11,6 +11,7 @@ pub use tempos::levels as tempos_levels;
 mod zenoh;
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::client::{Consumer, Flow, Producer};
@@ -55,6 +56,8 @@ pub use bare::{BATCHES, FORWARDER};
 
 /// The names of ours.
 pub const OURS: [&str; 4] = ["tempos-udp", "tempos-unix", "tempos-tcp", "tempos-shm"];
+/// The names of another build of ours, in the same order.
+pub const BEFORE: [&str; 4] = ["before-udp", "before-unix", "before-tcp", "before-shm"];
 /// The names of the peers.
 pub const PEERS: [&str; 4] = ["mosquitto", "nats", "zenoh", "iceoryx2"];
 
@@ -84,6 +87,27 @@ pub fn start(options: &Options, layout: &Layout, report: &mut Report) -> Vec<Box
                 report.system(name, &system.runs_as());
                 systems.push(system);
             }
+            Err(error) => report.missing(name, &error.to_string()),
+        }
+    }
+    systems
+}
+
+/// Starts those of an earlier build of ours whose names now are wanted.
+pub fn start_before(
+    programs: &Path,
+    options: &Options,
+    layout: &Layout,
+    report: &mut Report,
+) -> Vec<Box<dyn System>> {
+    let mut systems = Vec::new();
+    for (now, (name, started)) in OURS.into_iter().zip(tempos::before(programs, layout)) {
+        match started {
+            Ok(system) if options.has(now) => {
+                report.system(name, &system.runs_as());
+                systems.push(system);
+            }
+            Ok(_) => {}
             Err(error) => report.missing(name, &error.to_string()),
         }
     }

@@ -7,10 +7,10 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::System;
 use super::sockets::{
     Datagrams, LengthPrefixed, Messages, StreamConsumer, StreamProducer, bound, connect, readable,
 };
+use super::{BEFORE, System};
 use crate::client::{Consumer, Flow, Producer};
 use crate::event::EVENT_BYTES;
 use crate::machine::Layout;
@@ -47,25 +47,31 @@ pub fn levels(layout: &Layout) -> String {
 
 /// Over UDP.
 pub fn udp(layout: &Layout) -> io::Result<Box<dyn System>> {
-    start("tempos-udp", Way::Udp, layout)
+    start("tempos-udp", Way::Udp, layout, node::built())
 }
 
 /// Over unix sockets: datagrams, and a seqpacket connection at the highest rate.
 pub fn unix(layout: &Layout) -> io::Result<Box<dyn System>> {
-    start("tempos-unix", Way::Unix, layout)
+    start("tempos-unix", Way::Unix, layout, node::built())
 }
 
 /// Over TCP.
 pub fn tcp(layout: &Layout) -> io::Result<Box<dyn System>> {
-    start("tempos-tcp", Way::Tcp, layout)
+    start("tempos-tcp", Way::Tcp, layout, node::built())
 }
 
 /// Over shared memory.
 pub fn shm(layout: &Layout) -> io::Result<Box<dyn System>> {
-    start("tempos-shm", Way::Shm, layout)
+    start("tempos-shm", Way::Shm, layout, node::built())
 }
 
-fn start(name: &'static str, way: Way, layout: &Layout) -> io::Result<Box<dyn System>> {
+/// Those of another build, whose programs and plugins lie in a folder, each behind the name that it has in the tables.
+pub fn before(programs: &Path, layout: &Layout) -> Vec<(&'static str, io::Result<Box<dyn System>>)> {
+    let ways = BEFORE.into_iter().zip([Way::Udp, Way::Unix, Way::Tcp, Way::Shm]);
+    ways.map(|(name, way)| (name, start(name, way, layout, programs.to_owned()))).collect()
+}
+
+fn start(name: &'static str, way: Way, layout: &Layout, programs: PathBuf) -> io::Result<Box<dyn System>> {
     let mut ports = [(0, 0); 3];
     for pair in &mut ports {
         *pair = (free_port()?, free_port()?);
@@ -108,7 +114,7 @@ fn start(name: &'static str, way: Way, layout: &Layout) -> io::Result<Box<dyn Sy
             "tempos.topic \"{topic}\" {{ qos = \"{qos}\", ingress = {{ {ingress} }}, egress = {{ {egress} }} }}\n"
         );
     }
-    let node = Node::start(name, &wiring, |_| {})?;
+    let node = Node::of(programs, name, &wiring, |_| {})?;
     Ok(Box::new(Tempos { name, way, ports, node }))
 }
 

@@ -16,6 +16,7 @@ mod memory;
 mod needs;
 mod network;
 mod real_time;
+mod softirqs;
 mod throttling;
 
 use std::fs::{self, File};
@@ -46,6 +47,7 @@ pub fn findings(needs: &Needs) -> Vec<Finding> {
         cpus::governor(needs),
         cpus::idle(needs),
         interrupts::look(needs),
+        softirqs::look(needs),
         machine::look(),
         clock::source(),
         clock::wall(),
