@@ -68,8 +68,8 @@ else
     # A bench of the house finds programs and plugins in the folder above its own.
     cp "$here/benches/$BENCH.sh" "$root/checks/"
     mkdir "$root/t/deps"
-    cp "$BENCH_PROGRAM" "$root/t/deps/$BENCH"
-    put "$root/t/deps/$BENCH" t/deps
+    put "$BENCH_PROGRAM" t/deps
+    mv "$root/t/deps/$(basename "$BENCH_PROGRAM")" "$root/t/deps/$BENCH"
     put "$(command -v busctl)" bin
     for plugin in adapter_udp adapter_unix queue_fifo queue_edf invoker_dlf; do put "$programs/libtempos_$plugin.so" t; done
     cc -O2 -shared -fPIC -I"$here/../../abi/include" -o "$root/t/work.so" "$here/../benches/wirings/work.c"
