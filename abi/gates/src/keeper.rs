@@ -25,7 +25,7 @@ const TICK: Duration = Duration::from_millis(100);
 const REPAIRS_MAX: u32 = 10;
 const BUSY: Duration = Duration::from_secs(10);
 /// Long enough for the watchdog to see whether the gates work as they were left.
-const PACE: Duration = Duration::from_secs(1);
+const PACE: Duration = Duration::from_secs(2);
 
 /// The keeper of one interface, seen from outside.
 pub struct Keeper {
@@ -181,6 +181,10 @@ impl Eyes {
         self.judge(&mut standing);
         drop(standing);
         Urgent::give_back();
+        if self.ear.has_heard() {
+            // What was lent for that has just been given back.
+            Urgent::lend(self.shared.call.thread.load(Ordering::SeqCst));
+        }
     }
 
     /// Looks at the disciplines where some have changed.

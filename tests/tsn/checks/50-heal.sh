@@ -83,7 +83,7 @@ step() { date -s "@$(($(date +%s) + $1))" >/dev/null; }
 heal back clock-stepped 450 1 step -20
 heal ahead clock-stepped 450 1 step 30
 
-# A program that never stops is not answered at once for ever: after ten repairs within ten seconds there is one a second,
+# A program that never stops is not answered at once for ever: after ten repairs within ten seconds there is one each two seconds,
 # and events are held back until it. What is silent is found by the watchdog before.
 grafts() {
     n=0
