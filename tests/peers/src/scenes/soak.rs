@@ -228,7 +228,7 @@ fn member(path: &str, dies: bool, stop: &AtomicBool, came: &AtomicU64) {
         let Ok(socket) = UnixDatagram::bind(path) else { return };
         let mut consumer = Messages::new(vec![socket.into()]);
         let begin = Instant::now();
-        while !stop.load(Ordering::Relaxed) && !(dies && begin.elapsed() > Duration::from_secs(1)) {
+        while !(stop.load(Ordering::Relaxed) || dies && begin.elapsed() > Duration::from_secs(1)) {
             let mut some = 0;
             let _ = consumer.receive(20, &mut |event| some += u64::from(is_counted(event)));
             came.fetch_add(some, Ordering::Relaxed);

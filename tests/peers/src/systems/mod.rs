@@ -101,13 +101,12 @@ pub fn start_before(
     report: &mut Report,
 ) -> Vec<Box<dyn System>> {
     let mut systems = Vec::new();
-    for (now, (name, started)) in OURS.into_iter().zip(tempos::before(programs, layout)) {
-        match started {
-            Ok(system) if options.has(now) => {
+    for (_, name) in OURS.into_iter().zip(BEFORE).filter(|(now, _)| options.has(now)) {
+        match tempos::before(name, programs, layout) {
+            Ok(system) => {
                 report.system(name, &system.runs_as());
                 systems.push(system);
             }
-            Ok(_) => {}
             Err(error) => report.missing(name, &error.to_string()),
         }
     }

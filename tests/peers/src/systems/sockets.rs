@@ -116,8 +116,9 @@ impl Consumer for Messages {
             let (rows, flags) = (headers.as_mut_ptr(), libc::MSG_DONTWAIT);
             // SAFETY: the headers point at live buffers of the lengths that they give.
             let got = unsafe { libc::recvmmsg(fd, rows, BATCH as u32, flags, std::ptr::null_mut()) };
-            for at in 0..usize::try_from(got).unwrap_or(0) {
-                each(&self.buffers[at][..(headers[at].msg_len as usize).min(2048)]);
+            for (header, buffer) in headers.iter().zip(&self.buffers).take(usize::try_from(got).unwrap_or(0))
+            {
+                each(&buffer[..(header.msg_len as usize).min(2048)]);
                 count += 1;
             }
         }

@@ -65,10 +65,11 @@ pub fn shm(layout: &Layout) -> io::Result<Box<dyn System>> {
     start("tempos-shm", Way::Shm, layout, node::built())
 }
 
-/// Those of another build, whose programs and plugins lie in a folder, each behind the name that it has in the tables.
-pub fn before(programs: &Path, layout: &Layout) -> Vec<(&'static str, io::Result<Box<dyn System>>)> {
-    let ways = BEFORE.into_iter().zip([Way::Udp, Way::Unix, Way::Tcp, Way::Shm]);
-    ways.map(|(name, way)| (name, start(name, way, layout, programs.to_owned()))).collect()
+/// One of another build, by its name in [`BEFORE`]; that build's programs and plugins lie in a folder.
+pub fn before(name: &'static str, programs: &Path, layout: &Layout) -> io::Result<Box<dyn System>> {
+    let ways = [Way::Udp, Way::Unix, Way::Tcp, Way::Shm];
+    let way = BEFORE.iter().position(|known| *known == name).map_or(Way::Udp, |at| ways[at]);
+    start(name, way, layout, programs.to_owned())
 }
 
 fn start(name: &'static str, way: Way, layout: &Layout, programs: PathBuf) -> io::Result<Box<dyn System>> {
