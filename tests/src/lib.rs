@@ -25,6 +25,7 @@ pub mod network;
 pub mod newer;
 pub mod node;
 pub mod numbered;
+pub mod port;
 pub mod producer;
 pub mod ready;
 pub mod sequence;

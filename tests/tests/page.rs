@@ -3,12 +3,11 @@
 mod road;
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::json;
-use tempos_tests::Producer;
 use tempos_tests::browser::Browser;
+use tempos_tests::{Producer, port};
 
 use road::{receiver, setup, unix};
 
@@ -39,9 +38,7 @@ fn the_page_shows_the_node_live_and_comes_back_with_it() {
     let folder = setup.folder().to_owned();
     fs::write(folder.join("tokens"), format!("screen read {TOKEN}\n")).expect("written");
     fs::set_permissions(folder.join("tokens"), fs::Permissions::from_mode(0o600)).expect("a mode");
-    let port =
-        TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let address = port::reserved();
     let tokens = folder.join("tokens").display().to_string();
     let toml = format!(
         "[node]\nid = \"press-7\"\n[rest]\nlisten = \"{address}\"\ntokens = \"{tokens}\"\n[wiring]\nsettle = \"20ms\""

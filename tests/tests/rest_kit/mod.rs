@@ -3,13 +3,13 @@
 #![allow(dead_code)] // Each of them uses its part.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use tempos_tests::http::Rest;
 use tempos_tests::node::{BUS_NAME, ROOT};
-use tempos_tests::{Node, NodeSetup};
+use tempos_tests::{Node, NodeSetup, port};
 
 use crate::road::unix;
 
@@ -27,12 +27,6 @@ pub fn wiring(setup: &NodeSetup, topic: &str) -> String {
     )
 }
 
-/// A port that nobody listens at.
-pub fn free_port() -> u16 {
-    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
-    socket.local_addr().expect("an address").port()
-}
-
 pub fn write_tokens(folder: &Path, text: &str) {
     let path = folder.join("tokens");
     fs::write(&path, text).expect("written");
@@ -42,7 +36,7 @@ pub fn write_tokens(folder: &Path, text: &str) {
 /// A node file with a TCP address, and that address.
 pub fn with_tcp(setup: NodeSetup, more: &str) -> (NodeSetup, SocketAddr) {
     write_tokens(setup.folder(), &format!("screen read {READ}\nplanner change {CHANGE}\n"));
-    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let address = port::reserved();
     let folder = setup.folder().display().to_string();
     let toml = format!("[rest]\nlisten = \"{address}\"\ntokens = \"{folder}/tokens\"\n{more}");
     (setup.node_file(&toml), address)
