@@ -34,13 +34,14 @@ struct Tempos {
     node: Node,
 }
 
-/// The levels of every node of the bench.
+/// The levels of every node of the bench. The one for throughput waits up to `linger` for a full batch: each write
+/// less spares a consumer that keeps up a wake-up, the dearest part of a hop.
 pub fn levels(layout: &Layout) -> String {
     let cpu = layout.forwarder_cpu;
     format!(
         "tempos.qos \"strict\" {{ cpus = {{ {cpu} }} }}\n\
          tempos.qos \"best-effort\" {{ cpus = {{ {cpu} }} }}\n\
-         tempos.qos \"rate\" {{ rank = 100, batch = 64,\n\
+         tempos.qos \"rate\" {{ rank = 100, batch = 128, linger = \"100us\",\n\
          queue = {{ capacity = 8192, bytes = \"8MiB\", full = \"block\" }} }}\n"
     )
 }
